@@ -1,0 +1,1 @@
+"""HTTP in, messages out: no database and no hypervisor here."""

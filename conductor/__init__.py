@@ -1,0 +1,1 @@
+"""The owner of the database: ledger, routing, liveness and the reaper."""

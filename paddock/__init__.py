@@ -1,0 +1,1 @@
+"""The contract between Paddock's processes: only what at least two of them need."""
