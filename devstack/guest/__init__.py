@@ -1,0 +1,1 @@
+"""The test guest: a small Linux machine that reports on its console what it keeps."""
