@@ -1,0 +1,94 @@
+"""Makes the virtual environment `.venv` and keeps it current.
+
+Runs on the standard library alone, with the system's Python, before anything is installed:
+``python3 -m devstack.venv PURPOSE``.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from devstack import packages
+from devstack.say import last_line, say, step
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+STAMP = VENV / "paddock.stamp"
+
+
+class CannotPrepare(Exception):
+    """The virtual environment could not be made; the text says why."""
+
+
+def prepare(purpose: str) -> None:
+    """Install the purpose's Debian packages where possible, then bring `.venv` up to date.
+
+    :param purpose: a key of packages.PURPOSES, or empty when no Debian packages are wanted.
+    :raises CannotPrepare: when pip fails.
+    """
+    if purpose:
+        _install_packages(purpose)
+    if not (VENV / "bin" / "python").exists():
+        with step("Making .venv"):
+            _run([sys.executable, "-m", "venv", str(VENV)])
+    current = _fingerprint()
+    if STAMP.exists() and STAMP.read_text() == current:
+        return
+    with tempfile.NamedTemporaryFile(prefix="paddock-pip-", suffix=".log") as log:
+        path = Path(log.name)
+        with step("Installing Paddock into .venv", lambda: last_line(path)):
+            _run([*_pip(), f".[{','.join(_extras())}]"], path)
+    STAMP.write_text(current)
+
+
+def _install_packages(purpose: str) -> None:
+    try:
+        packages.install(packages.needed(purpose))
+    except packages.CannotInstall as refusal:
+        say(f"Going on with what is there: {refusal}")
+
+
+def _extras() -> list[str]:
+    return ["test", "libvirt"] if packages.can_build_libvirt() else ["test"]
+
+
+def _fingerprint() -> str:
+    parts = {
+        "setup.cfg": hashlib.sha256((ROOT / "setup.cfg").read_bytes()).hexdigest(),
+        "extras": _extras(),
+        "python": sys.version,
+        "place": str(ROOT),
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+def _pip() -> list[str]:
+    quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+    return [str(VENV / "bin" / "python"), "-m", "pip", "install", *quiet, "--editable"]
+
+
+def _run(command: list[str], log: Path | None = None) -> None:
+    with (log or Path("/dev/null")).open("wb") as out:
+        done = subprocess.run(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
+        )
+    if done.returncode != 0:
+        tail = log.read_text(errors="replace").splitlines()[-15:] if log else []
+        raise CannotPrepare("\n".join([f"`{' '.join(command)}` failed:", *tail]))
+
+
+def main() -> int:
+    """Prepare for the purpose named on the command line, if any."""
+    try:
+        prepare("".join(sys.argv[1:2]))
+    except CannotPrepare as failure:
+        say(str(failure))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
