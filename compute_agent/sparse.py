@@ -1,0 +1,99 @@
+"""Reading and copying files with holes: what is a hole is neither read nor written.
+
+A digest here is a sha256 over the file's size and its blocks that are not all zero, each with its
+place, so that two files have the same digest when they read the same, however their holes lie.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from compute_agent.drivers.base import Work
+
+BLOCK = 64 * 1024
+CHUNK = 16 * BLOCK
+_ZERO = bytes(BLOCK)
+
+
+def data_size(stream: BinaryIO) -> int:
+    """Bytes of the file that are no holes, rounded up to blocks."""
+    return sum(end - start for start, end in _extents(stream))
+
+
+def copy(source: BinaryIO, target: BinaryIO, work: Work, total: int) -> tuple[str, int]:
+    """Write the source's blocks that are not zero at their places in the (empty) target.
+
+    :param total: bytes told to ``work.progress`` as the whole
+    :returns: the source's digest, and the bytes read
+    """
+    sha, done = _begin(source), 0
+    for offset, chunk in _chunks(source):
+        work.check()
+        for place, block in _blocks(offset, chunk):
+            _add(sha, place, block)
+            target.seek(place)
+            target.write(block)
+        done += len(chunk)
+        work.progress(done, total)
+    return sha.hexdigest(), done
+
+
+def digest(stream: BinaryIO, work: Work, done: int = 0, total: int = 0) -> str:
+    """The file's digest.
+
+    :param done: bytes of the whole that were done before, for ``work.progress``
+    """
+    sha = _begin(stream)
+    for offset, chunk in _chunks(stream):
+        work.check()
+        for place, block in _blocks(offset, chunk):
+            _add(sha, place, block)
+        done += len(chunk)
+        work.progress(min(done, total), total)
+    return sha.hexdigest()
+
+
+def _begin(stream: BinaryIO) -> hashlib._Hash:
+    return hashlib.sha256(os.fstat(stream.fileno()).st_size.to_bytes(8, "big"))
+
+
+def _add(sha: hashlib._Hash, place: int, block: bytes) -> None:
+    sha.update(place.to_bytes(8, "big"))
+    sha.update(block)
+
+
+def _blocks(offset: int, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+    for start in range(0, len(chunk), BLOCK):
+        block = chunk[start : start + BLOCK]
+        if block != _ZERO[: len(block)]:
+            yield offset + start, block
+
+
+def _chunks(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    for start, end in _extents(stream):
+        for offset in range(start, end, CHUNK):
+            stream.seek(offset)
+            if chunk := stream.read(min(CHUNK, end - offset)):
+                yield offset, chunk
+
+
+def _extents(stream: BinaryIO) -> Iterator[tuple[int, int]]:
+    """(start, end) of the file's data, widened to whole blocks, ascending, without overlap."""
+    file, end = stream.fileno(), 0
+    size = os.fstat(file).st_size
+    while end < size:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole is left
+                return
+            raise
+        start = max(end, start // BLOCK * BLOCK)
+        hole = os.lseek(file, max(start, end), os.SEEK_HOLE)
+        hole = hole if hole > start else start + 1
+        end = min(-(-hole // BLOCK) * BLOCK, size)
+        yield start, end
