@@ -12,7 +12,6 @@ for pair in run:/run/libvirt lib:/var/lib/libvirt etc:/etc/libvirt log:/var/log/
     mount --bind "$directory/${pair%%:*}" "${pair#*:}"
 done
 mount --bind "$hosts" /etc/hosts
-[ ! -e /etc/machine-id ] || mount --bind "$directory/machine-id" /etc/machine-id
 # A sysfs that shows this network namespace; the cgroup tree below it is kept, libvirt needs it.
 mount --rbind /sys/fs/cgroup "$directory/cgroup"
 mount -t sysfs sysfs /sys

@@ -150,6 +150,11 @@ class Host:
         """The interface inside the host that reaches the data bridge, left out of any bridge."""
         return "data0"
 
+    @property
+    def machine_id_file(self) -> Path:
+        """The file that identifies this host, as /etc/machine-id does a machine."""
+        return self.directory / "machine-id"
+
     def up(self) -> None:
         """Make the namespaces and start libvirtd; harmless when they are there."""
         self._make_network()
@@ -232,7 +237,7 @@ class Host:
         for part in ("run", "lib", "etc", "log", "cache", "cgroup"):
             (self.directory / part).mkdir(parents=True, exist_ok=True)
         identity = uuid.uuid5(NAMESPACE, str(self.directory))
-        (self.directory / "machine-id").write_text(f"{identity.hex}\n")
+        self.machine_id_file.write_text(f"{identity.hex}\n")
         etc = self.directory / "etc"
         (etc / "libvirtd.conf").write_text(
             LIBVIRTD_CONF.format(address=self.address, uuid=identity)

@@ -24,7 +24,7 @@ HYPERVISOR = (
     "dnsmasq-base",
     "iproute2",
 )
-HOSTS = ("libvirt-daemon-system", "libvirt-clients", "util-linux", "hostname", "iputils-ping")
+HOSTS = ("libvirt-daemon-system", "libvirt-clients", "util-linux", "hostname")
 
 PURPOSES = {
     "embedded": (*HYPERVISOR, *guest.PACKAGES),

@@ -1,0 +1,79 @@
+"""A small client of a stack's own API, for the demo and the status; plain HTTP."""
+
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from devstack.clouds import read_clouds
+
+TIMEOUT_SECONDS = 30.0
+MICROVERSION = "2.96"
+
+
+class ApiFailed(Exception):
+    """The API could not be reached or refused; the text is one sentence."""
+
+
+class Api:
+    """Requests in the name of one cloud of clouds.yaml.
+
+    :param clouds: the path of clouds.yaml.
+    :param cloud: the name of the cloud in it.
+    """
+
+    def __init__(self, clouds: Path, cloud: str) -> None:
+        self._auth: dict[str, str] = read_clouds(clouds)[cloud]["auth"]
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy stands before the own machine
+        self._session.headers["X-OpenStack-Nova-API-Version"] = MICROVERSION
+        self.url = self._auth["auth_url"].removesuffix("/identity/v3")
+
+    def sign_in(self) -> None:
+        """Get a token.
+
+        :raises ApiFailed: when the API is not there or the password is wrong.
+        """
+        domain = {"name": self._auth["user_domain_name"]}
+        user = {
+            "name": self._auth["username"],
+            "password": self._auth["password"],
+            "domain": domain,
+        }
+        project = {"name": self._auth["project_name"], "domain": domain}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        body = {"auth": {"identity": identity, "scope": {"project": project}}}
+        answer = self._send("POST", "/identity/v3/auth/tokens", body)
+        self._session.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
+
+    def get(self, path: str) -> Any:
+        """The JSON at a path below the API's URL."""
+        return self._send("GET", path).json()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Post JSON; gives the answer's JSON, None when there is none."""
+        answer = self._send("POST", path, body)
+        return answer.json() if answer.content else None
+
+    def delete(self, path: str) -> None:
+        """Delete what is at a path."""
+        self._send("DELETE", path)
+
+    def status(self, path: str) -> int:
+        """The HTTP status of a GET, whatever it is."""
+        return self._request("GET", path, None).status_code
+
+    def _send(self, method: str, path: str, body: Any = None) -> requests.Response:
+        answer = self._request(method, path, body)
+        if not answer.ok:
+            text = f"{method} {path} gave {answer.status_code}: {answer.text[:300]}"
+            raise ApiFailed(text)
+        return answer
+
+    def _request(self, method: str, path: str, body: Any) -> requests.Response:
+        try:
+            return self._session.request(
+                method, self.url + path, json=body, timeout=TIMEOUT_SECONDS
+            )
+        except requests.RequestException as error:
+            raise ApiFailed(f"{self.url} does not answer ({type(error).__name__})") from error

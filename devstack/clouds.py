@@ -1,0 +1,79 @@
+"""`.paddock/clouds.yaml`: the users of a stack, as OpenStack's clients read them."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+USERS = {
+    "paddock-admin": ("admin", "admin", "admin"),
+    "paddock-demo": ("demo", "demo", "member"),
+    "paddock-reader": ("reader", "demo", "reader"),
+    "paddock-other": ("other", "other", "member"),
+}
+"""Cloud → user name, project name, role in that project."""
+
+
+def write_clouds(path: Path, url: str) -> dict[str, Any]:
+    """Write the file (mode 0600), with the passwords that it had or else new random ones.
+
+    :param url: scheme, host and port of the API.
+    :returns: the clouds by name, as written.
+    """
+    known = read_clouds(path) if path.exists() else {}
+    clouds = {cloud: _entry(cloud, url, _password(known.get(cloud))) for cloud in USERS}
+    _write(path, {"clouds": clouds})
+    return clouds
+
+
+def read_clouds(path: Path) -> dict[str, Any]:
+    """The clouds of a file by name."""
+    clouds: dict[str, Any] = yaml.safe_load(path.read_text())["clouds"]
+    return clouds
+
+
+def write_users(path: Path, clouds: dict[str, Any]) -> Path:
+    """Write what `paddock-manage bootstrap` reads (mode 0600): users, projects, roles, passwords.
+
+    :param clouds: as `write_clouds` returned them.
+    """
+    users = [
+        {"name": user, "password": clouds[cloud]["auth"]["password"], "project": project,
+         "role": role}
+        for cloud, (user, project, role) in USERS.items()
+    ]  # fmt: skip
+    _write(path, {"users": users})
+    return path
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        yaml.safe_dump(document, file, default_flow_style=False, sort_keys=False)
+    draft.replace(path)
+
+
+def _password(entry: dict[str, Any] | None) -> str:
+    # A letter in front, so that YAML never needs quotes around it.
+    return str(entry["auth"]["password"]) if entry else f"p{secrets.token_urlsafe(24)}"
+
+
+def _entry(cloud: str, url: str, password: str) -> dict[str, Any]:
+    user, project, _ = USERS[cloud]
+    return {
+        "auth": {
+            "auth_url": f"{url}/identity/v3",
+            "username": user,
+            "password": password,
+            "project_name": project,
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        },
+        "region_name": "paddock",
+        "interface": "public",
+        "identity_api_version": 3,
+    }

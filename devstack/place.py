@@ -1,0 +1,70 @@
+"""Where the parts of a stack lie, and what every profile has in common."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+API_ADDRESS = "127.0.0.1"
+API_PORT = 8774
+
+
+class StackFailed(Exception):
+    """The stack did not come up; the text says which part and what it said last."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Paths below a stack's directory, which is the checkout's `.paddock` by default."""
+
+    directory: Path = CHECKOUT / ".paddock"
+
+    @property
+    def clouds(self) -> Path:
+        """The users' credentials."""
+        return self.directory / "clouds.yaml"
+
+    @property
+    def users(self) -> Path:
+        """The users that the database is filled with."""
+        return self.directory / "etc" / "users.yaml"
+
+    @property
+    def images(self) -> Path:
+        """The image store, which all hosts read."""
+        return self.directory / "images"
+
+    @property
+    def guest(self) -> Path:
+        """Where the test guest is built."""
+        return self.directory / "guest"
+
+    @property
+    def token_key(self) -> Path:
+        """The key that signs tokens."""
+        return self.directory / "etc" / "token.key"
+
+    def settings(self, name: str) -> Path:
+        """A process's configuration file."""
+        return self.directory / "etc" / f"{name}.conf"
+
+    def state(self, name: str) -> Path:
+        """A process's own directory; made if need be."""
+        path = self.directory / "state" / name
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+
+def api_port() -> int:
+    """The API's TCP port: PADDOCK_API_PORT, else 8774."""
+    return int(os.environ.get("PADDOCK_API_PORT", API_PORT))
+
+
+def program(name: str) -> str:
+    """The path of a console script in `.venv`."""
+    return str(CHECKOUT / ".venv" / "bin" / name)
+
+
+def zone(number: int, size: int) -> str:
+    """The zone of host `number` of `size`: the first two thirds are `az1`, the others `az2`."""
+    return "az1" if number <= max(1, 2 * size // 3) else "az2"

@@ -1,0 +1,66 @@
+"""The files that a stack writes: users, configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from oslo_config import cfg
+
+from devstack.clouds import USERS, read_clouds, write_clouds, write_users
+from devstack.place import zone
+from devstack.settings import render, write_settings
+
+URL = "http://127.0.0.1:8774"
+
+
+def test_clouds_file_is_private_plain_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "clouds.yaml"
+    write_clouds(path, URL)
+    text = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not any(character in text for character in "{}[]\"'")
+    assert set(yaml.safe_load(text)["clouds"]) == set(USERS)
+    assert "auth_url: http://127.0.0.1:8774/identity/v3\n" in text
+
+
+def test_passwords_are_kept_and_all_different(tmp_path: Path) -> None:
+    path = tmp_path / "clouds.yaml"
+    first = write_clouds(path, URL)
+    assert write_clouds(path, URL) == first == read_clouds(path)
+    assert len({cloud["auth"]["password"] for cloud in first.values()}) == len(USERS)
+
+
+def test_users_file_names_each_cloud_with_its_password(tmp_path: Path) -> None:
+    clouds = write_clouds(tmp_path / "clouds.yaml", URL)
+    path = write_users(tmp_path / "users.yaml", clouds)
+    users = yaml.safe_load(path.read_text())["users"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert {
+        "name": "reader",
+        "project": "demo",
+        "role": "reader",
+        "password": clouds["paddock-reader"]["auth"]["password"],
+    } in users
+
+
+def test_settings_are_read_back_by_oslo_config_as_they_were_meant(tmp_path: Path) -> None:
+    path = write_settings(tmp_path / "etc" / "x.conf", {"DEFAULT": {"word": "a$b%c=d"}})
+    conf = cfg.ConfigOpts()
+    conf.register_opt(cfg.StrOpt("word"))
+    conf([], default_config_files=[str(path)], default_config_dirs=[])
+    assert conf.word == "a$b%c=d"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_settings_keep_sections_apart() -> None:
+    assert render({"DEFAULT": {"a": 1}, "b": {"c": "d"}}) == "[DEFAULT]\na = 1\n\n[b]\nc = d\n"
+
+
+@pytest.mark.parametrize(
+    ("size", "zones"),
+    [(2, ["az1", "az2"]), (3, ["az1", "az1", "az2"]), (4, ["az1", "az1", "az2", "az2"])],
+)
+def test_every_size_has_both_zones(size: int, zones: list[str]) -> None:
+    assert [zone(number, size) for number in range(1, size + 1)] == zones
