@@ -26,15 +26,16 @@ from oslo_messaging.rpc import dispatcher as oslo_dispatcher
 from oslo_messaging.rpc import server as oslo_server
 from oslo_messaging.transport import RPCTransport as Transport
 
+from paddock import bus, rabbit
 from paddock.context import RequestContext
 from paddock.errors import BusUnavailable, PaddockError
-from paddock.rabbit import Driver as RabbitDriver
 from paddock.runtime import finish_within
 
 LOG = logging.getLogger(__name__)
 LISTEN_AGAIN_SECONDS = 1.0
 CALL_RETRIES = 2
 CASTS_WAITING = 1000
+DRIVERS = {"rabbit": rabbit.Driver, "paddock": bus.Driver}
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # Options that oslo.messaging reads from a transport's configuration without registering them there.
@@ -80,7 +81,7 @@ def transport(conf: cfg.ConfigOpts, process: str) -> Transport:
 
     :param conf: this process's configuration
     :param process: names the role among those of the host: ``api``, ``conductor``, ``agent``
-    :raises DriverLoadFailure: the URL names an unknown transport
+    :raises ValueError: the URL names another bus than RabbitMQ or the one inside this process
     """
     own = cfg.ConfigOpts()
     for group, listed in [*list_opts(), *UNLISTED]:
@@ -90,10 +91,10 @@ def transport(conf: cfg.ConfigOpts, process: str) -> Transport:
         own.set_default(name, value, group="oslo_messaging_rabbit")
     own([], project="paddock", default_config_files=conf.config_file, default_config_dirs=[])
     url = oslo_messaging.TransportURL.parse(own, conf.transport_url)
-    modules = [PaddockError.__module__]
-    if url.transport == "rabbit":
-        return Transport(RabbitDriver(own, url, allowed_remote_exmods=modules))
-    return oslo_messaging.get_rpc_transport(own, url, allowed_remote_exmods=modules)
+    if url.transport not in DRIVERS:
+        raise ValueError(f"transport_url must begin with one of {', '.join(DRIVERS)}://")
+    driver = DRIVERS[url.transport]
+    return Transport(driver(own, url, allowed_remote_exmods=[PaddockError.__module__]))
 
 
 class ContextSerializer(oslo_messaging.NoOpSerializer):  # type: ignore[misc]
@@ -112,10 +113,20 @@ class _Dispatcher(oslo_dispatcher.RPCDispatcher):  # type: ignore[misc]
     def _do_dispatch(self, endpoint: Any, method: str, ctxt: Any, args: Any) -> Any:
         try:
             return super()._do_dispatch(endpoint, method, ctxt, args)
-        except PaddockError:
-            raise oslo_dispatcher.ExpectedException from None
+        except PaddockError as error:
+            raise _tell(error) from None
         except Exception as error:
-            raise MethodFailed(f"{method} failed with {type(error).__name__}") from error
+            LOG.exception("Method %s failed", method)
+            failure = MethodFailed(f"{method} failed with {type(error).__name__}")
+            raise _tell(failure) from None
+
+
+def _tell(error: Exception) -> oslo_dispatcher.ExpectedException:
+    """Have the caller told of this error, without traceback and cause, which are ours alone."""
+    error.__cause__ = error.__context__ = None
+    expected = oslo_dispatcher.ExpectedException()
+    expected.exc_info = (type(error), error, None)
+    return expected
 
 
 class _Listening(oslo_server.RPCServer):  # type: ignore[misc]

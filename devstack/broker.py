@@ -1,0 +1,231 @@
+"""A private RabbitMQ: one directory, one TCP address, nothing shared with the system's.
+
+The node and its name service (epmd) listen on 127.0.0.1, at the two ports after the broker's.
+Users come from a definitions file with hashed passwords; what each may do is in `Rights`.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from devstack.database import secret_file
+from devstack.processes import Record, Registry, wait_until
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+GREETING = b"AMQP\x00\x00\x09\x01"
+NOTHING = "^$"
+
+CONFIGURATION = """\
+listeners.tcp.1 = {address}:{port}
+distribution.listener.interface = 127.0.0.1
+distribution.listener.port_range.min = {node_port}
+distribution.listener.port_range.max = {node_port}
+load_definitions = {definitions}
+log.console = false
+log.file.level = info
+disk_free_limit.absolute = 64MB
+raft.wal_max_size_bytes = 16777216
+loopback_users = none
+"""
+
+
+class BrokerFailed(Exception):
+    """The broker did not come up; the text holds the end of its log."""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """A user's regular expressions (RabbitMQ, "Access Control"); `topic_*` are for amq.topic."""
+
+    configure: str
+    write: str
+    read: str
+    topic_write: str = NOTHING
+    topic_read: str = NOTHING
+
+
+def api_rights(host: str) -> Rights:
+    """What the API on `host` may do: write to all, read its own replies."""
+    replies = rf"reply_{re.escape(host)}:api:[0-9]+"
+    return Rights(f"^{replies}$", r"^amq\.(topic|direct)$", f"^{replies}$", r"^compute\..+$")
+
+
+def agent_rights(host: str) -> Rights:
+    """What the agent of `host` may do: read hints for that host, write to the conductor."""
+    hints = rf"compute\.{re.escape(host)}(\.{re.escape(host)})?"
+    replies = rf"reply_{re.escape(host)}:agent:[0-9]+"
+    return Rights(
+        configure=f"^({hints}|{replies})$",
+        write=rf"^(amq\.direct|{hints})$",
+        read=rf"^(amq\.topic|{hints}|{replies})$",
+        topic_read=f"^{hints}$",
+    )
+
+
+def conductor_rights(host: str) -> Rights:
+    """What the conductor named `host` may do: serve, answer, hint, and call itself."""
+    queues = rf"conductor-(api|agent)(\.{re.escape(host)})?"
+    replies = rf"reply_{re.escape(host)}:conductor:[0-9]+"
+    return Rights(
+        configure=f"^({queues}|{replies})$",
+        write=rf"^(amq\.(topic|direct|default)|{queues})$",
+        read=rf"^(amq\.direct|{queues}|{replies})$",
+        topic_write=r"^compute\..+$",
+    )
+
+
+class Broker:
+    """One RabbitMQ node.
+
+    :param directory: holds the data, the logs, the process records and the passwords (0600).
+    :param address: the only address that clients reach it at.
+    :param port: its TCP port; the two after it are used on 127.0.0.1.
+    :param node: the Erlang node's name, without a host.
+    :param registry: where its processes are remembered; one of its own when left out.
+    """
+
+    def __init__(
+        self, directory: Path, address: str, port: int, node: str, registry: Registry | None = None
+    ) -> None:
+        self.directory = directory.resolve()
+        self.address = address
+        self.port = port
+        self.node = f"{node}@localhost"
+        self.registry = registry or Registry(self.directory)
+
+    def start(self, users: Mapping[str, Rights] | None = None) -> None:
+        """Start it, with these users beside those that it knows, and wait until it answers.
+
+        :raises BrokerFailed: when it does not answer within a minute.
+        """
+        self._prepare(users or {})
+        environment = self._environment()
+        if self.registry.find("epmd") is None:
+            command = [self._epmd(), "-address", "127.0.0.1", "-port", str(self.port + 2)]
+            self.registry.spawn("epmd", command, env=environment)
+        record = self.registry.find("rabbitmq")
+        if record is None:
+            record = self.registry.spawn("rabbitmq", [str(SERVER)], env=environment)
+        wait_until(lambda: self._answers() or not self.registry.alive(record), START_SECONDS)
+        if not self._answers():
+            raise BrokerFailed("RabbitMQ does not answer on its port:\n" + self._last_words(record))
+
+    def stop(self, timeout: float = STOP_SECONDS) -> None:
+        """Stop it in order, and by force after `timeout` seconds; its queues stay on disk."""
+        for role in ("rabbitmq", "epmd"):
+            if record := self.registry.find(role):
+                self.registry.stop(record, timeout)
+
+    def kill(self) -> None:
+        """End it as a power cut would; `start` brings it back."""
+        if record := self.registry.find("rabbitmq"):
+            os.kill(record.pid, signal.SIGKILL)
+            self.registry.stop(record)
+
+    def url(self, user: str) -> str:
+        """The transport URL of a user given to `start`, password included."""
+        name, password = quote(user, safe=""), quote(self._password(user), safe="")
+        return f"rabbit://{name}:{password}@{self.address}:{self.port}/"
+
+    def _password(self, user: str) -> str:
+        return secret_file(self.directory / f"{user}.password")
+
+    def _prepare(self, users: Mapping[str, Rights]) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        definitions = self.directory / "definitions.json"
+        self._write(definitions, json.dumps(self._definitions(users), indent=1))
+        self._write(
+            self.directory / "rabbitmq.conf",
+            CONFIGURATION.format(
+                address=self.address,
+                port=self.port,
+                node_port=self.port + 1,
+                definitions=definitions,
+            ),
+        )
+        self._write(self.directory / "enabled_plugins", "[].\n")
+        self._write(self.directory / "rabbitmq-env.conf", "")
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+
+    def _definitions(self, users: Mapping[str, Rights]) -> dict[str, object]:
+        def of(name: str, **values: str) -> dict[str, str]:
+            return {"user": name, "vhost": "/", **values}
+
+        return {
+            "vhosts": [{"name": "/"}],
+            "users": [
+                {
+                    "name": name,
+                    "password_hash": hash_password(self._password(name)),
+                    "hashing_algorithm": "rabbit_password_hashing_sha256",
+                    "tags": [],
+                }
+                for name in users
+            ],
+            "permissions": [
+                of(name, configure=user.configure, write=user.write, read=user.read)
+                for name, user in users.items()
+            ],
+            "topic_permissions": [
+                of(name, exchange="amq.topic", write=user.topic_write, read=user.topic_read)
+                for name, user in users.items()
+            ],
+        }
+
+    def _environment(self) -> dict[str, str]:
+        here = self.directory
+        return {
+            "HOME": str(here),  # where Erlang keeps its cookie
+            "ERL_CRASH_DUMP": str(here / "erl_crash.dump"),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self.port + 2),
+            "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(here / "rabbitmq-env.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(here / "generated"),
+            "RABBITMQ_LOG_BASE": str(here / "log"),
+            "RABBITMQ_MNESIA_BASE": str(here / "data"),
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_PID_FILE": str(here / "rabbitmq.pid"),
+            "RABBITMQ_DIST_PORT": str(self.port + 1),
+            "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the server, so it gets signals
+        }
+
+    @staticmethod
+    def _epmd() -> str:
+        return shutil.which("epmd") or "/usr/bin/epmd"
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((self.address, self.port), timeout=1.0) as connection:
+                connection.sendall(GREETING)
+                return connection.recv(1) == b"\x01"  # a method frame: Connection.Start
+        except OSError:
+            return False
+
+    def _last_words(self, record: Record) -> str:
+        logs = [Path(record.log), *(self.directory / "log").glob("*.log")]
+        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+        return "\n".join(lines[-15:])
+
+
+def hash_password(password: str) -> str:
+    """RabbitMQ's salted hash: base64 of the salt and SHA-256 of salt and password."""
+    salt = secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
