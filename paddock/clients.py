@@ -254,9 +254,18 @@ class AgentClient:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    def run(self, ctxt: RequestContext, step_id: str) -> None:
-        """A step waits in the ledger."""
-        self._caller.cast(ctxt, "run", step_id=step_id)
+    def run(
+        self, ctxt: RequestContext, step_id: str, instance_id: str | None = None,
+        kind: str | None = None, attempt: int = 1,
+    ) -> None:  # fmt: skip
+        """A step waits in the ledger.
+
+        An agent takes the instance's slot before it asks for the work, so without instance and
+        kind it first has to ask, by a heartbeat, what the step is.
+        """
+        self._caller.cast(
+            ctxt, "run", step_id=step_id, instance_id=instance_id, kind=kind, attempt=attempt
+        )
 
     def query(self, ctxt: RequestContext, query_id: str) -> None:
         """A question waits in the ledger."""

@@ -308,12 +308,13 @@ class CreateRequest(Record, frozen=True, kw_only=True):
 
 
 class Ticket(Record, frozen=True, kw_only=True):
-    """What accept answers: the row is there. ``host`` and ``step_id`` name the hint to send."""
+    """What accept answers: the row is there. ``host``, ``step_id`` and ``kind`` make the hint."""
 
     action_id: str
     instance_id: str
     step_id: str | None = None
     host: str | None = None
+    kind: StepKind | None = None
 
 
 class Listing(Record, frozen=True, kw_only=True):
