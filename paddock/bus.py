@@ -21,6 +21,8 @@ import oslo_messaging
 from oslo_messaging._drivers import base, common
 from oslo_serialization import jsonutils
 
+from paddock.deadline import Deadline
+
 Key = tuple[str, str]
 
 
@@ -197,7 +199,7 @@ class Driver(base.BaseDriver):  # type: ignore[misc]
         envelope = Envelope(jsonutils.dumps({"context": ctxt, "message": message}), self._user)
         if wait_for_reply:
             envelope.replies = queue.Queue()
-            envelope.expires = None if timeout is None else time.monotonic() + timeout
+            envelope.expires = None if timeout is None else Deadline.of(timeout).at
         routed = self._bus.publish((exchange, route), envelope)
         if not routed and transport_options and transport_options.at_least_once:
             raise oslo_messaging.MessageUndeliverable("NO_ROUTE", exchange, route, message)

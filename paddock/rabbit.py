@@ -3,7 +3,7 @@
 Each message carries its sender's user in AMQP's ``user_id``, which RabbitMQ refuses when it is
 not the connection's own user. The receiver finds it in the context as ``auth_user``, whatever the
 sender wrote there. The rest here bounds waits that the driver leaves open: connecting for replies
-and for listening, and noticing that it shall stop.
+and for listening, noticing that it shall stop, and sending a call whose time is over.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 import oslo_messaging
 from oslo_messaging._drivers import amqpdriver, base, common, impl_rabbit
+
+from paddock.deadline import Deadline
 
 CONNECT_RETRIES = 2
 CONSUME_SECONDS = 1.0
@@ -31,6 +33,20 @@ class Connection(impl_rabbit.Connection):  # type: ignore[misc]
         if self._producer is not before:
             user = self.connection.userid
             self._producer.publish = functools.partial(self._producer.publish, user_id=user)
+
+    def _publish(
+        self,
+        exchange: Any,
+        msg: Any,
+        routing_key: str | None = None,
+        timeout: float | None = None,
+        transport_options: Any = None,
+    ) -> None:
+        if isinstance(timeout, Deadline):
+            timeout = timeout.left()
+            if not timeout:
+                raise oslo_messaging.MessagingTimeout("No time is left to send the message")
+        super()._publish(exchange, msg, routing_key, timeout, transport_options)
 
     def consume(self, timeout: float | None = None) -> None:
         """Wait for messages, but return often enough to see that nobody wants more."""

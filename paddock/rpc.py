@@ -28,6 +28,7 @@ from oslo_messaging.transport import RPCTransport as Transport
 
 from paddock import bus, rabbit
 from paddock.context import RequestContext
+from paddock.deadline import Deadline
 from paddock.errors import BusUnavailable, PaddockError
 from paddock.runtime import finish_within
 
@@ -264,10 +265,14 @@ class Client:
         args: dict[str, Any],
     ) -> Any:
         """See :meth:`Caller.call`."""
-        prepared = self._prepare(target, retry=CALL_RETRIES, timeout=timeout)
-        future = self._pool.submit(prepared.call, ctxt, method, **args)
+        deadline = Deadline(timeout)
+        prepared = self._prepare(target, retry=CALL_RETRIES, timeout=deadline)
         try:
-            return future.result(timeout)
+            future = self._pool.submit(prepared.call, ctxt, method, **args)
+        except RuntimeError as error:  # what an executor says that was shut down
+            raise BusUnavailable("This process is stopping.") from error
+        try:
+            return future.result(deadline.left())
         except (
             TimeoutError,
             oslo_messaging.MessagingTimeout,

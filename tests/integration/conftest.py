@@ -1,0 +1,5 @@
+"""Real servers, shared by the whole session."""
+
+from tests.fixtures.rabbitmq import rabbitmq
+
+__all__ = ["rabbitmq"]
