@@ -10,7 +10,7 @@ from devstack.api import Api, ApiFailed
 
 COMPUTE = "/compute/v2.1"
 POLL_SECONDS = 0.3
-PROGRESS_AFTER_SECONDS = 2.0
+PROGRESS_AFTER_SECONDS = 1.5
 GUEST_LINE = re.compile(
     r"PADDOCK-GUEST mark=(?P<mark>\S*) boots=(?P<boots>\d+) mac=(?P<mac>\S*) ip=(?P<ip>\S*) "
     r"counter=(?P<counter>\d+)"

@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("Interrupted; ./devstack/stack.sh down removes what was started.")
         return 130
-    except (StackFailed, RuntimeError) as failure:
-        say(f"{failure}\nLogs: {place.directory}/log; ./devstack/stack.sh down removes the rest.")
+    except RuntimeError as failure:
+        say(str(failure))
         return 1
 
 
@@ -75,6 +75,18 @@ def _bring_up(options: argparse.Namespace, place: Place) -> int:
     profile = "multihost" if options.command == "multihost" else "embedded"
     other = "embedded" if profile == "multihost" else "multihost"
     _refuse_beside(other, place)
+    try:
+        _start(profile, options, place)
+    except Exception:
+        say(f"Logs: {place.directory}/log; ./devstack/stack.sh down removes what was started.")
+        raise
+    if options.command == "up":
+        say(f"Users: {place.clouds}")
+        return 0
+    return 0 if Demo(place, pings=profile == "multihost").run() else 1
+
+
+def _start(profile: str, options: argparse.Namespace, place: Place) -> None:
     if profile == "multihost":
         if os.geteuid() != 0:
             raise StackFailed("multihost needs root: it makes namespaces and bridges")
@@ -85,8 +97,6 @@ def _bring_up(options: argparse.Namespace, place: Place) -> int:
         from devstack.embedded import Embedded
 
         Embedded(place).start()
-    passed = options.command == "up" or Demo(place, pings=profile == "multihost").run()
-    return 0 if passed else 1
 
 
 def _refuse_beside(other: str, place: Place) -> None:

@@ -28,7 +28,7 @@ BIND_AND_RUN = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 ADMINISTRATOR = "administrator"
 
 
-class DatabaseFailed(Exception):
+class DatabaseFailed(RuntimeError):
     """A database server could not be prepared or started; the text holds the end of its log."""
 
 

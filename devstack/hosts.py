@@ -42,7 +42,7 @@ migration_host = "{address}"
 """
 
 
-class HostFailed(Exception):
+class HostFailed(RuntimeError):
     """A host did not come up; the text says what was seen last."""
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devstack.api import Api, ApiFailed
-from devstack.broker import Broker, agent_rights, api_rights, conductor_rights
+from devstack.broker import Broker, BrokerFailed, agent_rights, api_rights, conductor_rights
 from devstack.clouds import write_clouds, write_users
 from devstack.database import Postgres, secret_file
 from devstack.guest.build import build
+from devstack.guest.tools import BuildError
 from devstack.hosts import Host, HostNet
 from devstack.place import API_ADDRESS, Place, StackFailed, api_port, program, zone
 from devstack.processes import Registry, wait_until
@@ -48,13 +49,17 @@ class Multihost:
     def start(self) -> None:
         """Start all that is not running yet, and wait until every host has sent a heartbeat.
 
-        :raises StackFailed: when a part does not come up; the other exceptions are those of the
-            broker, the database and the hosts.
+        :raises StackFailed: when a part does not come up, or another number of hosts is running.
+        :raises RuntimeError: when the database or a host does not come up.
         """
-        with step("Building the test guest"):
-            build(self.place.guest, say)
-        self.net.up()
-        self._start_broker()
+        self._refuse_other_size()
+        try:
+            with step("Building the test guest"):
+                build(self.place.guest, say)
+            self.net.up()
+            self._start_broker()
+        except (BuildError, BrokerFailed) as failure:
+            raise StackFailed(str(failure)) from failure
         self._start_database()
         self._start_hosts()
         self._prepare_control_plane()
@@ -62,6 +67,16 @@ class Multihost:
             self._start_control_plane()
             self._start_agents()
             self._wait_ready()
+
+    def _refuse_other_size(self) -> None:
+        """The broker learns its users, one for each host, only when it starts."""
+        running = [record for record in self.registry.records() if record.role == "host"]
+        present = sum(map(self.registry.alive, running))
+        if present not in (0, self.size) and self.registry.find("rabbitmq"):
+            raise StackFailed(
+                f"a cloud of {present} hosts is running, not of {self.size}; "
+                "./devstack/stack.sh down ends it"
+            )
 
     def _start_broker(self) -> None:
         directory = self.place.directory / "broker"

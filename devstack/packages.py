@@ -109,7 +109,7 @@ def install(names: Iterable[str]) -> None:
     listing = " ".join(absent)
     if reason := obstacle():
         raise CannotInstall(f"{reason}; these packages are missing: {listing}")
-    say(f"Installing {len(absent)} Debian packages: {listing}")
+    say(f"Installing Debian packages: {listing}")
     if not _known(absent):
         _update()
     try:

@@ -9,7 +9,7 @@ API_ADDRESS = "127.0.0.1"
 API_PORT = 8774
 
 
-class StackFailed(Exception):
+class StackFailed(RuntimeError):
     """The stack did not come up; the text says which part and what it said last."""
 
 

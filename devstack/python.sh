@@ -9,7 +9,7 @@ require_python() {
         echo "Python 3.11 or newer with venv is needed (Debian: python3 python3-venv)." >&2
         exit 1
     fi
-    echo "Installing 2 Debian packages: python3 python3-venv"
+    echo "Installing Debian packages: python3 python3-venv"
     apt-get -o DPkg::Lock::Timeout=300 update --quiet
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install \
         --yes --quiet --no-install-recommends python3 python3-venv

@@ -4,5 +4,9 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/python.sh"
 
 require_python
-python3 -m devstack.venv tests
+case " ${*:-integration} " in
+    *" integration "* | *" long "*) purpose=tests ;;
+    *) purpose= ;;
+esac
+python3 -m devstack.venv "$purpose"
 exec .venv/bin/python -m devstack test "$@"

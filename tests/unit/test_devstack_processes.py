@@ -43,9 +43,9 @@ def test_a_process_that_ignores_the_signal_is_killed_with_its_children(
 
 
 def test_a_stranger_that_got_the_pid_of_ours_is_left_alone(registry: Registry) -> None:
-    ours = registry.spawn("api", ["true"])
+    ours = registry.spawn("api", ["sleep", "60"])
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
-        reused = dataclasses.replace(ours, pid=stranger.pid)
+        reused = dataclasses.replace(ours, pid=stranger.pid, started=ours.started - 1)
         assert not registry.alive(reused)
         assert not registry.alive(dataclasses.replace(reused, boot="another boot"))
         registry.stop(reused)
