@@ -12,6 +12,7 @@ import pytest
 from paddock import config, rpc
 from paddock.context import RequestContext
 from paddock.errors import BusUnavailable, NoValidHost, PaddockError
+from paddock.runtime import finish_within
 
 SOON = 10.0
 """Seconds after which something that must happen has failed to."""
@@ -26,10 +27,13 @@ class Wires:
     def __init__(self, url: Callable[[str], str]) -> None:
         self.url = url
         self._parts: list[Any] = []
+        self._transports: list[rpc.Transport] = []
 
     def transport(self, user: str, host: str, process: str) -> rpc.Transport:
         settings = {"transport_url": self.url(user), "host": host}
-        return rpc.transport(config.load(overrides={"DEFAULT": settings}), process)
+        made = rpc.transport(config.load(overrides={"DEFAULT": settings}), process)
+        self._transports.append(made)
+        return made
 
     def client(self, user: str = "api", host: str = "ctl", timeout: float = 5.0) -> rpc.Client:
         process = "api" if user == "api" else "agent"
@@ -49,6 +53,8 @@ class Wires:
     def close(self) -> None:
         while self._parts:
             self.stop(self._parts[-1])
+        for transport in self._transports:
+            finish_within(transport.cleanup, SOON, "closing a transport")
 
     def _serve(
         self, user: str, host: str, process: str, target: Any, endpoint: object, workers: int
@@ -269,4 +275,3 @@ class BusContract:
         transport = wires.transport("h1", "h1", "agent")
         forger = oslo_messaging.get_rpc_client(transport, CONDUCTOR, timeout=SOON)
         assert forger.call({"auth_user": "api"}, "context")["auth_user"] == "h1"
-        transport.cleanup()
