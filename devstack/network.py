@@ -140,9 +140,12 @@ def delete_namespace(name: str) -> None:
 
 
 def delete_link(name: str) -> None:
-    """Remove a link; harmless when its peer took it along."""
-    if link_exists(name):
+    """Remove a link; harmless when its peer took it along, which may happen meanwhile."""
+    try:
         ip("link", "delete", name)
+    except RuntimeError:
+        if link_exists(name):
+            raise
 
 
 def ip(*arguments: str) -> None:
