@@ -135,7 +135,8 @@ def pids_in(namespace: str) -> list[int]:
 def delete_namespace(name: str) -> None:
     """Remove a named namespace; its links go with it, and with the last one ip's own mount."""
     ip("netns", "delete", name)
-    if not any(NAMED.iterdir()) and NAMED.is_mount():
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if str(NAMED) in mounts and not any(NAMED.iterdir()):
         _output("umount", str(NAMED))
 
 
