@@ -32,6 +32,18 @@ from paddock.deadline import Deadline
 from paddock.errors import BusUnavailable, PaddockError
 from paddock.runtime import finish_within
 
+__all__ = [
+    "Caller",
+    "Client",
+    "Server",
+    "Target",
+    "Transport",
+    "agent_target",
+    "conductor_target",
+    "expose",
+    "transport",
+]
+
 LOG = logging.getLogger(__name__)
 LISTEN_AGAIN_SECONDS = 1.0
 CALL_RETRIES = 2

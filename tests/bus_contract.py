@@ -13,6 +13,7 @@ from paddock import config, rpc
 from paddock.context import RequestContext
 from paddock.errors import BusUnavailable, NoValidHost, PaddockError
 from paddock.runtime import finish_within
+from paddock.service import Part
 
 SOON = 10.0
 """Seconds after which something that must happen has failed to."""
@@ -26,7 +27,7 @@ class Wires:
 
     def __init__(self, url: Callable[[str], str]) -> None:
         self.url = url
-        self._parts: list[Any] = []
+        self._parts: list[Part] = []
         self._transports: list[rpc.Transport] = []
 
     def transport(self, user: str, host: str, process: str) -> rpc.Transport:
@@ -37,7 +38,9 @@ class Wires:
 
     def client(self, user: str = "api", host: str = "ctl", timeout: float = 5.0) -> rpc.Client:
         process = "api" if user == "api" else "agent"
-        return self._start(rpc.Client(self.transport(user, host, process), timeout))
+        client = rpc.Client(self.transport(user, host, process), timeout)
+        self._start(client)
+        return client
 
     def conductor(self, endpoint: object, name: str = "c1", workers: int = 4) -> rpc.Server:
         target = rpc.conductor_target("conductor-api", name)
@@ -46,7 +49,7 @@ class Wires:
     def agent(self, endpoint: object, host: str = "h1", workers: int = 4) -> rpc.Server:
         return self._serve(host, host, "agent", rpc.agent_target(host), endpoint, workers)
 
-    def stop(self, part: Any) -> None:
+    def stop(self, part: Part) -> None:
         self._parts.remove(part)
         part.stop(SOON)
 
@@ -60,12 +63,13 @@ class Wires:
         self, user: str, host: str, process: str, target: Any, endpoint: object, workers: int
     ) -> rpc.Server:
         transport = self.transport(user, host, process)
-        return self._start(rpc.Server(transport, target, [endpoint], workers))
+        server = rpc.Server(transport, target, [endpoint], workers)
+        self._start(server)
+        return server
 
-    def _start(self, part: Any) -> Any:
+    def _start(self, part: Part) -> None:
         self._parts.append(part)
         part.start()
-        return part
 
 
 class Endpoint:
@@ -112,7 +116,8 @@ class Endpoint:
         return "a secret"
 
     def next_mark(self, timeout: float = SOON) -> str:
-        return self.heard.get(timeout=timeout)[0]
+        mark: str = self.heard.get(timeout=timeout)[0]
+        return mark
 
 
 CTXT = RequestContext(request_id="req-1", user_id="u1", project_id="p1", roles=("member",))
