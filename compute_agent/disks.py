@@ -87,14 +87,14 @@ class DiskStore:
     ) -> Path:
         """Have a disk with the image's content, grown to ``size_gb`` GiB; one there is kept.
 
-        :param image: None for an empty disk
+        :param image: None, or one without a file, for an empty disk
         :param size_gb: 0 for the image's own size
         :raises HypervisorError: the image is damaged, larger than the disk, or there is no room
         """
         path, part = self.path(instance_id, generation), self.part(instance_id, generation)
         if path.exists():
             return path
-        source = self._images.raw(image) if image else None
+        source = self._images.raw(image) if image and image.file else None
         with readable(f"Making the disk of {instance_id}"), self._discarding(part):
             size = max(size_gb * GIB, SMALLEST)
             if source is not None:
@@ -103,7 +103,7 @@ class DiskStore:
                     raise HypervisorError(
                         f"The image needs a disk of {-(-own // GIB)} GiB, not {size_gb} GiB."
                     )
-                size = max(own, size) if size_gb else own
+                size = size if size_gb else max(own, SMALLEST)
             with part.open("wb") as target:
                 if source is not None:
                     with source.open("rb") as stream:
