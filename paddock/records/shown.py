@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from paddock.actions import StepKind
 from paddock.records.base import Record
 from paddock.records.work import Resources
 
