@@ -8,14 +8,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import api.cmd
 import compute_agent.cmd
 import conductor.cmd
-from devstack.place import Place
 from oslo_config.cfg import ConfigOpts
+
+from devstack.place import Place
 from paddock.config import load
 from paddock.service import Service
 
@@ -61,7 +61,7 @@ class CloudInProcess:
 
     def api_options(self) -> ConfigOpts:
         """The API's configuration."""
-        own = {
+        own: Options = {
             "api": {"port": self.layout.port},
             "identity": {"key_file": str(self.layout.place.token_key)},
         }
@@ -69,7 +69,7 @@ class CloudInProcess:
 
     def agent_options(self, host: str) -> ConfigOpts:
         """The configuration of one host's agent."""
-        own = {
+        own: Options = {
             "compute": {
                 "zone": self.layout.hosts[host],
                 "image_store": str(self.layout.place.images),
@@ -78,7 +78,7 @@ class CloudInProcess:
         return self._load(host, own, self.layout.agents)
 
     def _load(self, name: str, own: Options, more: Options) -> ConfigOpts:
-        common = {
+        common: Options = {
             "DEFAULT": {
                 "host": name,
                 "state_path": str(self.layout.place.state(name)),

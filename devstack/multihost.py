@@ -1,18 +1,18 @@
 """The multihost stack: RabbitMQ, PostgreSQL, an API, two conductors and N namespaced hosts."""
 
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from devstack.api import Api, ApiFailed
 from devstack.broker import Broker, BrokerFailed, agent_rights, api_rights, conductor_rights
 from devstack.clouds import write_clouds, write_users
-from devstack.database import Postgres, secret_file
-from devstack.guest.build import build
+from devstack.database import Postgres
+from devstack.guest.build import GuestImages, build
 from devstack.guest.tools import BuildError
 from devstack.hosts import Host, HostNet
 from devstack.place import API_ADDRESS, Place, StackFailed, api_port, program, zone
+from devstack.preparation import GuestNetwork, Preparation
 from devstack.processes import Registry, wait_until
 from devstack.say import last_line, say, step
 from devstack.settings import Sections, write_settings
@@ -24,7 +24,6 @@ DATABASE = "paddock"
 CONDUCTORS = ("c1", "c2")
 FEWEST_HOSTS = 2
 READY_SECONDS = 60.0
-MANAGE_SECONDS = 120.0
 CONTROL_MEMORY_MB = 2048
 """What is kept of the machine's memory for everything but guests, in MiB."""
 
@@ -55,14 +54,14 @@ class Multihost:
         self._refuse_other_size()
         try:
             with step("Building the test guest"):
-                build(self.place.guest, say)
+                guest = build(self.place.guest, say)
             self.net.up()
             self._start_broker()
         except (BuildError, BrokerFailed) as failure:
             raise StackFailed(str(failure)) from failure
         self._start_database()
         self._start_hosts()
-        self._prepare_control_plane()
+        self._prepare_control_plane(guest)
         with step("Starting the API, the conductors and the agents"):
             self._start_control_plane()
             self._start_agents()
@@ -102,24 +101,13 @@ class Multihost:
             for host in self.net.hosts():
                 host.wait_ready()
 
-    def _prepare_control_plane(self) -> None:
+    def _prepare_control_plane(self, guest: GuestImages) -> None:
         clouds = write_clouds(self.place.clouds, self.url)
-        users = write_users(self.place.users, clouds)
-        secret_file(self.place.token_key)
-        settings = write_settings(self.place.settings("manage"), self._conductor(CONDUCTORS[0]))
-        with step("Preparing the database"):
-            self._manage(settings, "db", "upgrade")
-            self._manage(settings, "bootstrap", "--users-file", str(users))
-
-    def _manage(self, settings: Path, *arguments: str) -> None:
-        command = [program("paddock-manage"), "--config-file", str(settings), *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=MANAGE_SECONDS, check=False
-        )
-        if done.returncode != 0:
-            raise StackFailed(
-                f"paddock-manage {' '.join(arguments)} failed:\n{done.stderr[-2000:]}"
-            )
+        write_users(self.place.users, clouds)
+        plan = self.net.plan
+        first, last = plan.guest_range
+        network = GuestNetwork(plan.guest_cidr, plan.guest_gateway, first, last)
+        Preparation(self.place, self._conductor(CONDUCTORS[0])).run(network, guest)
 
     def _start_control_plane(self) -> None:
         for name in CONDUCTORS:

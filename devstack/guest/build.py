@@ -49,8 +49,11 @@ def build(target: Path, say: Callable[[str], None]) -> GuestImages:
         BuildError: a tool or the kernel package cannot be had; the message says what to do.
     """
     images = GuestImages(
-        vmlinuz=target / "vmlinuz", initrd=target / "initrd.gz", disk=target / "disk.raw",
-        boot=target / "boot.raw", cmdline=CMDLINE,
+        vmlinuz=target / "vmlinuz",
+        initrd=target / "initrd.gz",
+        disk=target / "disk.raw",
+        boot=target / "boot.raw",
+        cmdline=CMDLINE,
     )
     stamp = target / "stamp.json"
     package = kernel.find_package()

@@ -45,8 +45,19 @@ def make_boot_disk(target: Path, kernel: Path, initrd: Path, cmdline: str, work:
     _make_sparse(target, STATE_START + STATE_SIZE)
     _write_partitions(target)
     start = BOOT_START * MIB // SECTOR
-    run("mkfs.vfat", "-F", "16", "-n", "PADDOCK", "--offset", str(start), "-h", str(start),
-        target, str(BOOT_SIZE * MIB // 1024))
+    run(
+        "mkfs.vfat",
+        "-F",
+        "16",
+        "-n",
+        "PADDOCK",
+        "--offset",
+        str(start),
+        "-h",
+        str(start),
+        target,
+        str(BOOT_SIZE * MIB // 1024),
+    )
     config = work / "syslinux.cfg"
     config.write_text(
         "DEFAULT guest\nPROMPT 0\nLABEL guest\n"
@@ -69,8 +80,21 @@ def _format_state(target: Path, start: int) -> None:
     """Put an ext4 file system on the disk from so many MiB on."""
     # All is initialised here, so that no kernel thread writes behind the guest's back.
     options = f"offset={start * MIB},lazy_itable_init=0,lazy_journal_init=0"
-    run("mkfs.ext4", "-q", "-F", "-L", "paddock-state", "-N", "64", "-m", "0", "-E", options,
-        target, f"{STATE_SIZE}M")
+    run(
+        "mkfs.ext4",
+        "-q",
+        "-F",
+        "-L",
+        "paddock-state",
+        "-N",
+        "64",
+        "-m",
+        "0",
+        "-E",
+        options,
+        target,
+        f"{STATE_SIZE}M",
+    )
 
 
 def _write_partitions(target: Path) -> None:

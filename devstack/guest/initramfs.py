@@ -44,7 +44,14 @@ def make(modules: Iterable[Path], target: Path, work: Path) -> None:
     (work / "lib/modules/order").write_text("".join(f"{module.name}\n" for module in order))
     entries = sorted(str(path.relative_to(work)) for path in work.rglob("*"))
     archive = run(
-        "cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet",
-        cwd=work, given="\n".join(entries).encode(),
+        "cpio",
+        "-o",
+        "-H",
+        "newc",
+        "-R",
+        "0:0",
+        "--quiet",
+        cwd=work,
+        given="\n".join(entries).encode(),
     )
     target.write_bytes(gzip.compress(archive, mtime=0))

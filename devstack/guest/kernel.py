@@ -51,8 +51,15 @@ def unpack(package: KernelPackage, work: Path) -> Kernel:
         BuildError: the download failed, or a module is not in the package.
     """
     # Root's apt downloads as the user _apt, who may not write here.
-    run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download",
-        f"{package.name}={package.version}", cwd=work)
+    run(
+        "apt-get",
+        "-q",
+        "-o",
+        "APT::Sandbox::User=root",
+        "download",
+        f"{package.name}={package.version}",
+        cwd=work,
+    )
     (archive,) = work.glob("*.deb")
     tree = work / "tree"
     run("dpkg", "-x", archive, tree)

@@ -64,7 +64,12 @@ def run(*command: str | Path, cwd: Path | None = None, given: bytes = b"") -> by
     environment = os.environ | {"PATH": _PATH, "LC_ALL": "C", "MTOOLS_SKIP_CHECK": "1"}
     try:
         done = subprocess.run(
-            command, cwd=cwd, input=given, capture_output=True, check=True, timeout=120,
+            command,
+            cwd=cwd,
+            input=given,
+            capture_output=True,
+            check=True,
+            timeout=120,
             env=environment,
         )
     except subprocess.CalledProcessError as error:
