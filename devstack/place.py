@@ -1,7 +1,7 @@
 """Where the parts of a stack lie, and what every profile has in common."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -15,9 +15,11 @@ class StackFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Place:
-    """Paths below a stack's directory, which is the checkout's `.paddock` by default."""
+    """Paths below a stack's directory: PADDOCK_DIRECTORY, else the checkout's `.paddock`."""
 
-    directory: Path = CHECKOUT / ".paddock"
+    directory: Path = field(
+        default_factory=lambda: Path(os.environ.get("PADDOCK_DIRECTORY", CHECKOUT / ".paddock"))
+    )
 
     @property
     def clouds(self) -> Path:

@@ -1,0 +1,63 @@
+"""The README's first command on real parts: a real guest moves between zones, unchanged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+
+import yaml
+
+from tests.fixtures.stacks import Stack, stack
+
+__all__ = ["stack"]
+
+
+def test_embedded_demo_moves_a_real_guest_and_down_leaves_nothing(stack: Stack) -> None:
+    printed = stack.run("embedded")
+    assert str(stack.place.clouds) in printed
+    status = json.loads(stack.run("status", "--json"))
+    assert {host["host"] for host in status["hosts"]} >= {"h1", "h2", "h3"}
+    stack.run("embedded")
+    stack.run("down")
+    assert stack.remains() == []
+
+
+def test_multihost_demo_moves_a_real_guest_and_down_leaves_nothing(stack: Stack) -> None:
+    stack.run("multihost", timeout=420)
+    status = json.loads(stack.run("status", "--json"))
+    roles = [process["role"] for process in status["processes"] if process["alive"]]
+    assert roles.count("compute") == 3
+    assert roles.count("conductor") == 2
+    stack.run("multihost", timeout=420)
+    stack.run("down")
+    assert stack.remains() == []
+
+
+def test_credentials_are_for_their_owner_in_plain_yaml(stack: Stack) -> None:
+    stack.run("up", hypervisor="fake")
+    text = stack.place.clouds.read_text()
+    clouds = yaml.safe_load(text)["clouds"]
+    assert set(clouds) == {"paddock-admin", "paddock-demo", "paddock-reader", "paddock-other"}
+    assert not set("'\"{}[]") & set(text)
+    assert stat.S_IMODE(stack.place.clouds.stat().st_mode) == 0o600
+    for cloud in clouds.values():
+        assert cloud["auth"]["auth_url"].endswith("/identity/v3")
+
+
+def test_down_follows_a_process_that_was_killed(stack: Stack) -> None:
+    stack.run("up", hypervisor="fake")
+    status = json.loads(stack.run("status", "--json"))
+    os.kill(status["processes"][0]["pid"], signal.SIGKILL)
+    stack.run("down", "--purge")
+    assert stack.remains() == []
+    assert not stack.place.directory.exists()
+
+
+def test_what_cannot_be_done_is_one_plain_line(stack: Stack) -> None:
+    for arguments, hypervisor in ((["multihost", "--hosts", "1"], "libvirt"), (["up"], "xen")):
+        done = stack.try_run(*arguments, hypervisor=hypervisor)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stdout + done.stderr
+        assert done.stdout.strip()
