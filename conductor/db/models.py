@@ -15,12 +15,22 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Uuid = sa.String(36)
 Name = sa.String(255)
+_BINARY = {"mysql_collate": "utf8mb4_bin"}
+"""Names differ by case on every database; MariaDB must be told."""
 Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
 class Base(DeclarativeBase):
     """Base of the tables."""
 
+    __table_args__: Any = _BINARY
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
     type_annotation_map = {
         dict[str, Any]: sa.JSON,
         list[Any]: sa.JSON,
@@ -128,6 +138,7 @@ class Port(Base):
     __table_args__ = (
         sa.UniqueConstraint("network_id", "address"),
         sa.UniqueConstraint("mac"),
+        _BINARY,
     )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     network_id: Mapped[str] = mapped_column(Uuid)
@@ -222,7 +233,10 @@ class Instance(Base):
     """
 
     __tablename__ = "instances"
-    __table_args__ = (sa.Index("instances_by_project", "project_id", "deleted", "created_at"),)
+    __table_args__ = (
+        sa.Index("instances_by_project", "project_id", "deleted", "created_at"),
+        _BINARY,
+    )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     name: Mapped[str]
     description: Mapped[str | None] = mapped_column(sa.Text)
@@ -281,7 +295,7 @@ class Action(Base):
     """
 
     __tablename__ = "actions"
-    __table_args__ = (sa.Index("actions_by_instance", "instance_id", "created_at"),)
+    __table_args__ = (sa.Index("actions_by_instance", "instance_id", "created_at"), _BINARY)
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     instance_id: Mapped[str] = mapped_column(Uuid)
     verb: Mapped[str] = mapped_column(sa.String(64))
@@ -311,6 +325,7 @@ class Step(Base):
         sa.Index("steps_by_host", "host", "status"),
         sa.Index("steps_by_status", "status", "deadline"),
         sa.UniqueConstraint("action_id", "ordinal"),
+        _BINARY,
     )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     action_id: Mapped[str] = mapped_column(Uuid)
@@ -341,7 +356,7 @@ class Leftover(Base):
     """
 
     __tablename__ = "leftovers"
-    __table_args__ = (sa.UniqueConstraint("host", "kind", "instance_id"),)
+    __table_args__ = (sa.UniqueConstraint("host", "kind", "instance_id"), _BINARY)
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     host: Mapped[str] = mapped_column(index=True)
     kind: Mapped[str] = mapped_column(sa.String(16))

@@ -1,6 +1,7 @@
 """Real servers, shared by the whole session."""
 
+from tests.fixtures.databases import database_server, database_url
 from tests.fixtures.hosts import host_net
 from tests.fixtures.rabbitmq import rabbitmq
 
-__all__ = ["host_net", "rabbitmq"]
+__all__ = ["database_server", "database_url", "host_net", "rabbitmq"]
