@@ -1,0 +1,130 @@
+"""The application: resources with their collaborators, under their routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import falcon
+
+from api import differences, faults, health, identity, versions
+from api.call import Call
+from api.instance_actions import InstanceAction, InstanceActions
+from api.middleware import Entrance
+from api.operations import Frame, Resource
+from api.paths import COMPUTE
+from api.questions import Questions
+from api.server_actions import ServerActions
+from api.servers import Server, Servers, ServersDetail
+from api.services import Service, ServiceAction, Services
+from api.tokens import Tokens
+from api.validation import Validation
+from api.wishes import Wishes
+from paddock.clients import AgentClient, CatalogClient, LedgerClient
+from paddock.errors import PaddockError
+
+
+class Request(falcon.Request):
+    """Falcon's request with our call as its context."""
+
+    context_type = Call
+
+
+App = falcon.App[Request, falcon.Response]
+Routes = dict[str, Resource]
+
+
+@dataclass(frozen=True)
+class Collaborators:
+    """What the application stands on.
+
+    :ivar agents: the client of a host's agent
+    :ivar secret: the key of the tokens
+    :ivar public_url: scheme, host and port that clients see; None: from the Host header
+    :ivar longest: bytes of a request's body
+    :ivar largest: rows of a page
+    :ivar patience: seconds to wait for a host's answer to a question
+    """
+
+    ledger: LedgerClient
+    catalog: CatalogClient
+    agents: Callable[[str], AgentClient]
+    tokens: Tokens
+    secret: bytes
+    region: str = "paddock"
+    public_url: str | None = None
+    longest: int = 114688
+    largest: int = 1000
+    patience: float = 5.0
+
+
+def create_app(with_: Collaborators) -> App:
+    """The WSGI application."""
+    entrance = Entrance(with_.tokens, with_.public_url)
+    app = falcon.App(middleware=[entrance], request_type=Request)
+    app.req_options.auto_parse_form_urlencoded = False
+    app.add_error_handler(Exception, faults.on_unexpected)
+    app.add_error_handler(falcon.HTTPError, faults.on_http_error)
+    app.add_error_handler(PaddockError, faults.on_paddock_error)
+    for path, resource in build_routes(with_).items():
+        app.add_route(path, resource)
+    return app
+
+
+def build_routes(with_: Collaborators) -> Routes:
+    """Every path and its resource."""
+    table = differences.build()
+    frame = Frame(table, Validation(table), with_.longest)
+    compute = {**_servers(with_, frame), **_services(with_, frame)}
+    return {
+        **_versions(frame),
+        **_identity(with_, frame),
+        "/healthz": health.Alive(frame),
+        "/readyz": health.Ready(frame, with_.catalog),
+        **{COMPUTE + path: resource for path, resource in compute.items()},
+    }
+
+
+def _versions(frame: Frame) -> Routes:
+    return {
+        "/compute": versions.ComputeVersions(frame),
+        "/compute/v2": versions.ComputeVersion(frame, "v2.0"),
+        "/compute/v2.1": versions.ComputeVersion(frame, "v2.1"),
+        "/identity": versions.IdentityVersions(frame),
+        "/identity/v3": versions.IdentityVersion(frame),
+        "/image": versions.ImageVersions(frame),
+    }
+
+
+def _identity(with_: Collaborators, frame: Frame) -> Routes:
+    sign_in = identity.SignIn(with_.catalog, with_.tokens, with_.region)
+    return {
+        "/identity/v3/auth/tokens": identity.AuthTokens(frame, sign_in),
+        "/identity/v3/auth/catalog": identity.AuthCatalog(frame, sign_in),
+        "/identity/v3/auth/projects": identity.AuthProjects(frame),
+    }
+
+
+def _servers(with_: Collaborators, frame: Frame) -> Routes:
+    ledger, largest = with_.ledger, with_.largest
+    wishes = Wishes(ledger, with_.agents)
+    questions = Questions(ledger, with_.agents, with_.patience)
+    one = "/servers/{server_id}"
+    return {
+        "/servers": Servers(frame, ledger, wishes, largest, with_.secret),
+        "/servers/detail": ServersDetail(frame, ledger, wishes, largest),
+        one: Server(frame, ledger, wishes, largest),
+        f"{one}/action": ServerActions(frame, wishes, questions),
+        f"{one}/os-instance-actions": InstanceActions(frame, ledger, largest),
+        f"{one}/os-instance-actions/{{request_id}}": InstanceAction(frame, ledger),
+    }
+
+
+def _services(with_: Collaborators, frame: Frame) -> Routes:
+    catalog = with_.catalog
+    return {
+        "/services": Services(frame, catalog),
+        "/services/{service_id}": Service(frame, catalog),
+        "/services/{service_id}/action": ServiceAction(frame, catalog),
+        "/services/{service_id}/actions": ServiceAction(frame, catalog),
+    }

@@ -1,0 +1,70 @@
+"""The API process: builds its parts and runs them."""
+
+from __future__ import annotations
+
+from paddock import runtime
+
+runtime.choose()  # before what follows is imported
+
+import functools  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from oslo_config import cfg  # noqa: E402
+
+from api.app import App, Collaborators, create_app  # noqa: E402
+from api.http import HttpServer  # noqa: E402
+from api.tokens import Tokens, load_key  # noqa: E402
+from paddock import config, logs, rpc  # noqa: E402
+from paddock.clients import AgentClient, CatalogClient, LedgerClient  # noqa: E402
+from paddock.service import Service, run_until_signal  # noqa: E402
+
+
+class ApiService(Service):
+    """The API's parts.
+
+    :ivar app: the WSGI application
+    :ivar http: the server that serves it
+    """
+
+    def __init__(self, client: rpc.Client, http: HttpServer, app: App) -> None:
+        super().__init__("api", [client, http])
+        self.app = app
+        self.http = http
+
+
+def build(conf: cfg.ConfigOpts) -> ApiService:
+    """The API as a service, not started.
+
+    :raises ValueError: the key of the tokens is not safe
+    """
+    client = rpc.Client(rpc.transport(conf, "api"), conf.call_timeout, calls=conf.api.threads)
+    app = create_app(connect(conf, client))
+    options = conf.api
+    http = HttpServer(app, options.listen, options.port, options.threads, options.max_body)
+    return ApiService(client, http, app)
+
+
+def connect(conf: cfg.ConfigOpts, client: rpc.Client) -> Collaborators:
+    """What the application stands on, over a connected bus."""
+    conductor = client.to(rpc.conductor_target("conductor-api"))
+    key = load_key(Path(conf.identity.key_file))
+    return Collaborators(
+        ledger=LedgerClient(conductor),
+        catalog=CatalogClient(conductor),
+        agents=functools.cache(lambda host: AgentClient(client.to(rpc.agent_target(host)))),
+        tokens=Tokens(key, conf.identity.token_lifetime),
+        secret=key,
+        region=conf.identity.region,
+        public_url=conf.api.public_url,
+        longest=conf.api.max_body,
+        largest=conf.api.max_limit,
+        patience=conf.api.query_timeout,
+    )
+
+
+def main() -> None:
+    """Run the API until SIGTERM."""
+    conf = config.load(sys.argv[1:])
+    logs.set_up(conf, "api")
+    sys.exit(run_until_signal(build(conf)))

@@ -1,0 +1,131 @@
+"""The HTTP server: buffers slow clients, answers broken requests in our format, stops in order."""
+
+from __future__ import annotations
+
+import logging
+import select
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import waitress.server
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask
+
+from api import faults
+from paddock.errors import BadRequest, PaddockError, TooLarge
+
+LOG = logging.getLogger(__name__)
+LARGEST_HEADERS = 65536
+SMALLEST_BUFFER = 1 << 20
+POLL_SECONDS = 0.02
+LOOP_SECONDS = 1.0
+
+
+class _FaultTask(ErrorTask):  # type: ignore[misc]
+    """Answers what is no HTTP request, or too large to be read, as the application would."""
+
+    def execute(self) -> None:
+        found = self.request.error
+        body, content_type = faults.render(_as_ours(found.code), "", as_xml=False)
+        self.status = f"{found.code} {found.reason}"
+        request_id = f"req-{uuid.uuid4()}"
+        self.response_headers += [
+            ("Content-Type", content_type),
+            ("X-Openstack-Request-Id", request_id),
+            ("X-Compute-Request-Id", request_id),
+        ]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+def _as_ours(code: int) -> PaddockError:
+    if code in (413, 431):
+        return TooLarge("The request is larger than what is served.")
+    if code >= 500 and code != 501:
+        return PaddockError()
+    return BadRequest("The request is not well-formed HTTP.")
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    error_task_class = _FaultTask
+
+
+class HttpServer:
+    """A part of the service that serves a WSGI application.
+
+    :param longest: bytes of a body that the application reads; a few more are taken off the
+        network, so that it can say what is wrong
+    """
+
+    def __init__(
+        self, app: Callable[..., Any], listen: str, port: int, threads: int, longest: int
+    ) -> None:
+        self._app = app
+        self._address = (listen, port)
+        self._threads = threads
+        self._buffered = max(8 * longest, SMALLEST_BUFFER)
+        self._server: Any = None
+        self._loop = threading.Thread(target=self._run, name="http", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on, once started."""
+        return int(self._server.effective_port)
+
+    def start(self) -> None:
+        """Listen.
+
+        :raises OSError: the address is taken or not ours
+        """
+        listen, port = self._address
+        self._server = waitress.server.create_server(
+            self._app,
+            host=listen,
+            port=port,
+            threads=self._threads,
+            ident=None,
+            max_request_header_size=LARGEST_HEADERS,
+            max_request_body_size=self._buffered,
+            asyncore_use_poll=hasattr(select, "poll"),
+            asyncore_loop_timeout=LOOP_SECONDS,
+        )
+        self._server.channel_class = _Channel
+        self._loop.start()
+        LOG.info("Listening on http://%s:%d", listen, self.port)
+
+    def stop(self, timeout: float) -> None:
+        """Take no more connections, let requests end for ``timeout`` seconds, close the rest."""
+        if self._server is None or not self._loop.is_alive():
+            return
+        end = time.monotonic() + timeout
+        self._in_loop(self._close_entrance)
+        while time.monotonic() < end - LOOP_SECONDS and self._is_busy():
+            time.sleep(POLL_SECONDS)
+        self._in_loop(lambda: wasyncore.close_all(self._server._map, ignore_all=True))
+        self._loop.join(max(end - time.monotonic(), LOOP_SECONDS))
+        self._server.task_dispatcher.shutdown(timeout=max(end - time.monotonic(), LOOP_SECONDS))
+
+    def _run(self) -> None:
+        self._server.run()
+
+    def _in_loop(self, function: Callable[[], object]) -> None:
+        self._server.trigger.pull_trigger(function)
+
+    def _close_entrance(self) -> None:
+        self._server.accepting = False
+        self._server.del_channel()
+        self._server.socket.close()
+
+    def _is_busy(self) -> bool:
+        tasks = self._server.task_dispatcher
+        channels = list(self._server.active_channels.values())
+        return bool(
+            tasks.queue
+            or tasks.active_count
+            or any(channel.requests or channel.total_outbufs_len for channel in channels)
+        )

@@ -1,0 +1,64 @@
+"""Handing wishes to the ledger and hinting them to the hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from api.call import Call, Document
+from api.idempotency import mint
+from paddock.clients import AgentClient, LedgerClient
+from paddock.errors import BusUnavailable, PaddockError
+from paddock.records import AcceptRequest, CreateRequest, Ticket
+
+T = TypeVar("T")
+
+
+class Wishes:
+    """What changes instances goes through here.
+
+    :param agents: the client of a host's agent
+    """
+
+    def __init__(self, ledger: LedgerClient, agents: Callable[[str], AgentClient]) -> None:
+        self._ledger = ledger
+        self._agents = agents
+
+    def ask_for(self, call: Call, instance_id: str, verb: str, params: Document) -> Ticket:
+        """Have one action accepted.
+
+        :raises PaddockError: what the ledger refused it with
+        """
+        request = AcceptRequest(
+            action_id=mint(call, "action"),
+            instance_id=instance_id,
+            verb=verb,
+            params=params,
+            fingerprint=call.fingerprint,
+        )
+        [answer] = _again(lambda: self._ledger.accept(call.ctxt, [request]))
+        if isinstance(answer, PaddockError):
+            raise answer
+        self._hint(call, answer)
+        return answer
+
+    def create(self, call: Call, request: CreateRequest) -> list[Ticket]:
+        """Have new instances accepted, all or as many as there is room for."""
+        tickets = _again(lambda: self._ledger.create(call.ctxt, request))
+        for ticket in tickets:
+            self._hint(call, ticket)
+        return tickets
+
+    def _hint(self, call: Call, ticket: Ticket) -> None:
+        if ticket.host and ticket.step_id:
+            self._agents(ticket.host).run(
+                call.ctxt, ticket.step_id, ticket.instance_id, ticket.kind
+            )
+
+
+def _again(ask: Callable[[], T]) -> T:
+    """Ask once more when no answer came; the ids make the second time harmless."""
+    try:
+        return ask()
+    except BusUnavailable:
+        return ask()
