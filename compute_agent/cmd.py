@@ -1,0 +1,115 @@
+"""paddock-compute: the agent of one host."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from paddock import runtime
+
+runtime.choose()
+
+from oslo_config import cfg  # noqa: E402
+
+from compute_agent.drivers.base import Driver  # noqa: E402
+from compute_agent.drivers.offload import offload  # noqa: E402
+from compute_agent.endpoint import Endpoint  # noqa: E402
+from compute_agent.epoch import EpochFile, Identity  # noqa: E402
+from compute_agent.facts import Facts  # noqa: E402
+from compute_agent.heartbeat import Heartbeats  # noqa: E402
+from compute_agent.lease import Lease  # noqa: E402
+from compute_agent.memory import LastActions  # noqa: E402
+from compute_agent.observer import Observer  # noqa: E402
+from compute_agent.performer import Performer  # noqa: E402
+from compute_agent.queries import Queries  # noqa: E402
+from compute_agent.reconcile import Reconciler  # noqa: E402
+from compute_agent.runner import Runner  # noqa: E402
+from compute_agent.slots import Slots  # noqa: E402
+from paddock import config, rpc  # noqa: E402
+from paddock.clients import ConductorClient  # noqa: E402
+from paddock.service import Closing, Part, Service, run_until_signal  # noqa: E402
+
+DRIVERS = {
+    "fake": "compute_agent.drivers.fake:FakeDriver",
+    "libvirt": "compute_agent.drivers.libvirt.driver:LibvirtDriver",
+}
+RPC_WORKERS = 4
+
+
+def choose_driver(conf: cfg.ConfigOpts) -> Driver:
+    """The driver that the configuration names; only that one's library is imported."""
+    module, name = DRIVERS[conf.compute.driver].split(":")
+    driver: Driver = getattr(importlib.import_module(module), name)(conf)
+    return driver
+
+
+def build(
+    conf: cfg.ConfigOpts,
+    driver: Driver | None = None,
+    transport: rpc.Transport | None = None,
+    on_stale: Callable[[], object] = lambda: None,
+) -> Service:
+    """An agent, not yet started; a process may hold several, each with a state path of its own.
+
+    :param driver: by default the one that the configuration names
+    :param transport: by default one to the configuration's ``transport_url``
+    :param on_stale: called when another process speaks for the host, so that this agent must end
+    """
+    transport = transport or rpc.transport(conf, "agent")
+    client = rpc.Client(transport, conf.call_timeout)
+    conductor = ConductorClient(client.to(rpc.conductor_target("conductor-agent")))
+    epochs = EpochFile(Path(conf.state_path) / "agent", Path(conf.compute.machine_id_file))
+    parts = assemble(conf, conductor, driver or choose_driver(conf), transport, epochs, on_stale)
+    return Service(f"agent of {conf.host}", [epochs, client, *parts])
+
+
+def assemble(
+    conf: cfg.ConfigOpts,
+    conductor: ConductorClient,
+    driver: Driver,
+    transport: rpc.Transport,
+    epochs: EpochFile,
+    on_stale: Callable[[], object],
+) -> list[Part]:
+    """The agent's parts above its connection, from the inside out."""
+    driver = offload(driver)
+    compute = conf.compute
+    identity = Identity(conf.host)
+    slots: Slots[object] = Slots()
+    lease = Lease(compute.lease)
+    memory = LastActions(Path(conf.state_path) / "agent" / "actions")
+    around = (identity, conductor, driver, slots, lease, memory)
+    observer = Observer(*around, compute.observe_interval)
+    reconciler = Reconciler(*around, compute.heartbeat_interval)
+    performer = Performer(conf, identity, driver, slots, lease, memory)
+    runner = Runner(conf, identity, conductor, performer, slots, lease)
+    facts = Facts(identity, driver, observer.on_change, compute.heartbeat_interval)
+    queries = Queries(identity, conductor, driver)
+    orders = {"reconcile": reconciler.order, "inventory": observer.tell_all}
+    heartbeats = Heartbeats(
+        identity, epochs, compute.zone or "", conductor, facts, runner, lease, orders, on_stale,
+        compute.heartbeat_interval,
+    )  # fmt: skip
+    facts.on_connect = reconciler.kick
+    reconciler.on_done = heartbeats.kick
+    endpoint = Endpoint(identity, conductor, runner, heartbeats, queries)
+    server = rpc.Server(transport, rpc.agent_target(conf.host), [endpoint], RPC_WORKERS)
+    return [Closing(driver.close), facts, queries, observer, reconciler, heartbeats, runner, server]
+
+
+def main() -> int:
+    """Run the agent until SIGTERM."""
+    conf = config.load(sys.argv[1:])
+
+    def end() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    return run_until_signal(build(conf, on_stale=end))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The hypervisor's facts, kept at hand so that a slow hypervisor never delays a heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import msgspec
+
+from compute_agent.drivers.base import Driver
+from compute_agent.epoch import Identity
+from paddock.actions import Seen
+from paddock.records import HostFacts, Resources
+from paddock.service import Timer
+
+LOG = logging.getLogger(__name__)
+SILENT_SECONDS = 30.0
+
+
+class Facts:
+    """Connects the driver once the cloud is known, and asks it again and again.
+
+    :param on_change: what the driver calls when a guest changes by itself
+    :param on_connect: called once, when the hypervisor answered first
+    :param interval: seconds between questions
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        driver: Driver,
+        on_change: Callable[[str, Seen], None],
+        interval: float,
+    ) -> None:
+        self._identity = identity
+        self._driver = driver
+        self._on_change = on_change
+        self._connected = False
+        self._asked = time.monotonic()
+        self._latest = HostFacts(
+            resources=Resources(vcpus=0, memory_mb=0, disk_gb=0),
+            capabilities=[],
+            version=version("paddock"),
+        )
+        self._timer = Timer(self._ask, interval, "facts")
+        self.on_connect: Callable[[], object] = lambda: None
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._timer.start()
+
+    def stop(self, timeout: float) -> None:
+        """Ask no more."""
+        self._timer.stop(timeout)
+
+    def kick(self) -> None:
+        """Ask now."""
+        self._timer.kick()
+
+    def latest(self) -> HostFacts:
+        """The last answer; no resources before the first. ``extra`` says when it is old."""
+        silent = time.monotonic() - self._asked
+        if silent < SILENT_SECONDS:
+            return self._latest
+        extra = self._latest.extra | {"hypervisor_silent_for": int(silent)}
+        return msgspec.structs.replace(self._latest, extra=extra)
+
+    def _ask(self) -> None:
+        if not self._identity.cloud_id:
+            return
+        first = not self._connected
+        if first:
+            self._driver.connect(self._identity.cloud_id, self._on_change)
+            self._connected = True
+        self._latest = self._driver.facts()
+        self._asked = time.monotonic()
+        if first:
+            self.on_connect()

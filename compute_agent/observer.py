@@ -1,0 +1,129 @@
+"""Tells the conductor what idle instances look like: at the hypervisor's word, and periodically."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from compute_agent.drivers.base import Driver
+from compute_agent.epoch import Identity
+from compute_agent.lease import Lease
+from compute_agent.memory import Known, LastActions
+from compute_agent.slots import Slots
+from paddock.actions import Seen
+from paddock.clients import ConductorClient
+from paddock.errors import PaddockError
+from paddock.records import Found, Observation
+from paddock.runtime import Handover
+
+LOG = logging.getLogger(__name__)
+FULL_EVERY = 6
+
+
+class Observer:
+    """Looks at guests in a thread of its own.
+
+    What was told and did not change is told again only at every sixth periodic look.
+
+    :param slots: an instance whose slot is taken is not idle
+    :param interval: seconds between looks at all guests
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        conductor: ConductorClient,
+        driver: Driver,
+        slots: Slots[object],
+        lease: Lease,
+        memory: LastActions,
+        interval: float,
+    ) -> None:
+        self._identity = identity
+        self._conductor = conductor
+        self._driver = driver
+        self._slots = slots
+        self._lease = lease
+        self._memory = memory
+        self._interval = interval
+        self._told: dict[str, Observation] = {}
+        self._looks = 0
+        self._news: Handover[str] = Handover()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Look no more."""
+        self._stopping.set()
+        self._news.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def on_change(self, instance_id: str, seen: Seen) -> None:  # noqa: ARG002 (looked at anew)
+        """A guest changed by itself; may be called from any thread."""
+        self._news.put(instance_id)
+
+    def tell_all(self, sent_at: float) -> None:  # noqa: ARG002 (an order's, which is obeyed always)
+        """Tell of every instance at the next look, which comes at once."""
+        self._told = {}
+        self._news.put("")
+
+    def look(self, only: str = "") -> None:
+        """Tell what idle instances look like.
+
+        :param only: the id of one; empty for all
+        """
+        if not self._lease.is_valid():
+            return
+        # Read before looking, so that an action in between makes the observation's id too old.
+        known = self._memory.snapshot()
+        seen = [
+            observe(one, known.get(one.instance_id))
+            for one in self._driver.found()
+            if only in ("", one.instance_id) and self._slots.owner(one.instance_id) is None
+        ]
+        news = [one for one in seen if self._told.get(one.instance_id) != one]
+        if news:
+            self._conductor.report(self._identity.host, self._identity.epoch, news)
+        if not only:
+            self._told = {}
+        self._told |= {one.instance_id: one for one in seen}
+
+    def _run(self) -> None:
+        due = time.monotonic() + self._interval
+        while not self._stopping.is_set():
+            changed = self._news.get(max(due - time.monotonic(), 0.0))
+            if self._stopping.is_set():
+                return
+            if not changed:
+                due = time.monotonic() + self._interval
+                self._looks += 1
+                if self._looks % FULL_EVERY == 0:
+                    self._told = {}
+            self._try(changed or "")
+
+    def _try(self, only: str) -> None:
+        try:
+            self.look(only)
+        except PaddockError as error:
+            LOG.warning("Instances were not observed: %s", error)
+        except Exception:
+            LOG.exception("Instances were not observed")
+
+
+def observe(found: Found, known: Known | None) -> Observation:
+    """What to tell of an instance, with the last action that this agent knows of."""
+    generation = found.generation
+    if generation is None:
+        generation = known.generation if known else max(found.disks, default=0)
+    return Observation(
+        instance_id=found.instance_id,
+        generation=generation,
+        seen=found.seen,
+        action_id=known.action_id if known else found.launched_by,
+    )

@@ -1,0 +1,62 @@
+"""Answers read-only questions about guests, beside the workers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from compute_agent.drivers.base import Driver
+from compute_agent.epoch import Identity
+from compute_agent.pool import Pool
+from paddock.clients import ConductorClient
+from paddock.errors import BadRequest, NotFound, PaddockError
+from paddock.records import QueryOrder
+
+LOG = logging.getLogger(__name__)
+THREADS = 2
+
+
+class Queries:
+    """Fetches what a query asks, asks the driver, and calls the conductor with the answer."""
+
+    def __init__(self, identity: Identity, conductor: ConductorClient, driver: Driver) -> None:
+        self._identity = identity
+        self._conductor = conductor
+        self._driver = driver
+        self._pool = Pool(THREADS, "query")
+        self._kinds: dict[str, Callable[[QueryOrder], dict[str, Any]]] = {"console": self._console}
+
+    def start(self) -> None:
+        """Nothing: it waits for queries."""
+
+    def stop(self, timeout: float) -> None:
+        """Answer no more."""
+        self._pool.stop(timeout)
+
+    def take(self, query_id: str) -> None:
+        """Answer a query as soon as a thread is free."""
+        self._pool.submit(partial(self._answer, query_id))
+
+    def _answer(self, query_id: str) -> None:
+        host, epoch = self._identity.host, self._identity.epoch
+        try:
+            order = self._conductor.fetch_query(host, epoch, query_id)
+            self._conductor.answer(host, epoch, query_id, self._ask(order))
+        except NotFound:
+            LOG.debug("Query %s is over", query_id)
+        except PaddockError as error:
+            LOG.warning("Query %s was not answered: %s", query_id, error)
+
+    def _ask(self, order: QueryOrder) -> dict[str, Any]:
+        try:
+            kind = self._kinds.get(order.kind)
+            if kind is None:
+                raise BadRequest(f"This host cannot answer questions of the kind {order.kind!r}.")
+            return {"ok": kind(order)}
+        except PaddockError as error:
+            return {"error": error.to_wire()}
+
+    def _console(self, order: QueryOrder) -> dict[str, Any]:
+        return {"output": self._driver.console(order.instance_id, order.params.get("length"))}

@@ -1,0 +1,265 @@
+"""What becomes of a step on its host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compute_agent.drivers.fake import FakeDriver
+from compute_agent.drivers.fake_control import Behaviour
+from paddock.actions import Seen, StepKind
+from paddock.errors import from_wire
+from paddock.records import DiskSource
+from tests import factories
+from tests.agent_lab import AgentLab, ended, eventually
+from tests.conductor_double import CLOUD, Row
+
+HANG = Behaviour(hang=True)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[AgentLab]:
+    lab = AgentLab(tmp_path, movers=1, workers=4)
+    yield lab.started()
+    lab.close()
+
+
+def error_of(row: Row) -> str:
+    outcome = ended(row).outcome
+    assert outcome is not None and outcome.error is not None
+    return f"{type(from_wire(outcome.error)).__name__}: {outcome.error['message']}"
+
+
+def test_a_hinted_step_is_done_once(lab: AgentLab) -> None:
+    guest = lab.guest()
+    row = lab.conductor.accept(StepKind.LAUNCH, guest)
+    for _ in range(3):
+        lab.hint(row)
+    ended(row)
+    assert (row.status, row.starts) == ("succeeded", 1)
+    assert row.outcome is not None and row.outcome.seen is Seen.RUNNING
+    [found] = lab.driver.found()
+    assert (found.launched_by, found.generation) == (row.action_id, guest.generation)
+
+
+def test_a_lost_hint_heals_by_the_next_heartbeat(lab: AgentLab) -> None:
+    row = lab.conductor.accept(StepKind.LAUNCH, lab.guest())
+    assert ended(row).status == "succeeded"
+
+
+def test_a_machine_lives_through_every_kind_of_step(lab: AgentLab) -> None:
+    guest, seen = lab.running(), lab.driver.seen
+    for kind, after in [
+        (StepKind.PAUSE, Seen.PAUSED),
+        (StepKind.UNPAUSE, Seen.RUNNING),
+        (StepKind.SUSPEND, Seen.SAVED),
+        (StepKind.RESUME, Seen.RUNNING),
+        (StepKind.STOP, Seen.OFF),
+        (StepKind.LAUNCH, Seen.RUNNING),
+        (StepKind.POWER_OFF, Seen.GONE),
+    ]:
+        row = lab.done(kind, guest)
+        assert seen(guest.id) is after
+        assert row.outcome is not None and row.outcome.seen is after
+    [found] = lab.driver.found()
+    assert found.disks == [1]
+    lab.done(StepKind.DESTROY, guest)
+    assert lab.driver.found() == []
+
+
+@pytest.mark.parametrize("how", ["SOFT", "HARD"])
+def test_a_reboot_boots_once_more(lab: AgentLab, how: str) -> None:
+    guest = lab.running()
+    lab.driver.control.set("shut_down", Behaviour(delay=0.3))
+    begun = time.monotonic()
+    lab.done(StepKind.REBOOT, guest, params={"type": how})
+    assert "boots=2" in lab.driver.console(guest.id, 1)
+    assert how == "HARD" or time.monotonic() - begun >= 0.3
+
+
+def test_a_disk_comes_from_another_host_and_leaves_it_afterwards(lab: AgentLab) -> None:
+    away = FakeDriver(factories.agent_conf(lab.root, "h2"))
+    away.connect(CLOUD, lambda *_: None)
+    guest = lab.running(metadata={"mark": "mine"})
+    lab.done(StepKind.POWER_OFF, guest)
+    source = DiskSource(host="h1", store=lab.driver.facts().store, generation=1)
+    other = AgentLab(lab.root, "h2").started()
+    try:
+        moved = factories.guest(None, id=guest.id, generation=2, ports=guest.ports)
+        row = other.done(StepKind.FETCH, moved, disk_generation=2, source=source)
+        assert row.progress == [] or row.progress[-1][0] <= row.progress[-1][1]
+        other.done(StepKind.LAUNCH, moved, disk_generation=2)
+        assert "mark=mine boots=2" in other.driver.console(guest.id, 1)
+    finally:
+        other.close()
+    lab.done(StepKind.DISCARD, guest, disk_generation=1)
+    assert lab.driver.found() == []
+
+
+def test_one_worker_per_instance_and_the_next_step_follows(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("pause", HANG)
+    first = lab.run(StepKind.PAUSE, guest)
+    eventually(lambda: first.starts, "the start")
+    second = lab.run(StepKind.UNPAUSE, guest)
+    other = lab.running()
+    assert (second.starts, lab.driver.seen(other.id)) == (0, Seen.RUNNING)
+    lab.driver.control.clear()
+    assert ended(first).status == ended(second).status == "succeeded"
+    assert lab.driver.seen(guest.id) is Seen.RUNNING
+
+
+def test_held_steps_are_told_until_finish_is_answered(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("pause", HANG)
+    row = lab.run(StepKind.PAUSE, guest)
+    eventually(lambda: row.id in {held.step_id for held in lab.conductor.beats[-1].held})
+    lab.driver.control.clear()
+    ended(row)
+    eventually(lambda: lab.conductor.beats[-1].held == [])
+
+
+def test_moving_disks_never_starves_a_pause(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("fetch", HANG)
+    source = DiskSource(host="h9", store="file:///nowhere", generation=1)
+    fetches = [lab.run(StepKind.FETCH, lab.guest(), source=source) for _ in range(6)]
+    eventually(lambda: any(row.starts for row in fetches), "a move")
+    lab.done(StepKind.PAUSE, guest)
+    assert sum(row.starts for row in fetches) == 1
+
+
+def test_finish_is_repeated_until_it_is_answered(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("pause", HANG)
+    row = lab.run(StepKind.PAUSE, guest)
+    eventually(lambda: row.starts, "the start")
+    lab.conductor.reachable = False
+    lab.driver.control.clear()
+    eventually(lambda: lab.driver.seen(guest.id) is Seen.PAUSED, "the pause")
+    assert row.outcome is None
+    lab.conductor.reachable = True
+    assert ended(row).status == "succeeded"
+
+
+@pytest.mark.parametrize("method", ["start", "finish"])
+def test_a_lost_reply_changes_nothing(lab: AgentLab, method: str) -> None:
+    lab.conductor.lost_replies.add(method)
+    row = lab.done(StepKind.LAUNCH, lab.guest())
+    assert row.starts == (2 if method == "start" else 1)
+    assert row.attempt == 1
+
+
+def test_a_failure_is_told_in_the_drivers_words(lab: AgentLab) -> None:
+    lab.driver.control.set("launch", Behaviour(fail="The store is full."))
+    row = lab.run(StepKind.LAUNCH, lab.guest())
+    assert error_of(row) == "HypervisorError: The store is full."
+    assert row.outcome is not None and row.outcome.seen is Seen.GONE
+
+
+def test_an_unknown_error_gives_a_readable_sentence(
+    lab: AgentLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(lab.driver, "launch", broken)
+    message = error_of(lab.run(StepKind.LAUNCH, lab.guest()))
+    assert message.startswith("HypervisorError: The host h1 failed unexpectedly")
+    assert "secret" not in message
+
+
+def test_a_step_that_the_ledger_no_longer_lists_is_cancelled(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("suspend", HANG)
+    row = lab.run(StepKind.SUSPEND, guest)
+    eventually(lambda: row.starts, "the start")
+    lab.conductor.supersede(row)
+    assert "WorkCancelled" in error_of(row)
+    assert lab.driver.seen(guest.id) is Seen.RUNNING
+
+
+def test_a_step_ends_at_its_deadline(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("suspend", HANG)
+    row = lab.run(StepKind.SUSPEND, guest, seconds=0.3)
+    assert "WorkCancelled" in error_of(row)
+
+
+def test_delete_does_not_wait_and_nothing_is_launched_after_it(lab: AgentLab) -> None:
+    guest = lab.guest()
+    lab.driver.control.set("launch", HANG)
+    launch = lab.run(StepKind.LAUNCH, guest)
+    eventually(lambda: launch.starts, "the start")
+    lab.conductor.supersede(launch)
+    lab.done(StepKind.DESTROY, guest)
+    lab.driver.control.clear()
+    assert "Cancelled" in error_of(launch) or "Barred" in error_of(launch)
+    assert lab.driver.found() == []
+
+
+def test_what_a_worker_leaves_during_a_delete_is_swept_up(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("shut_down", HANG)
+    reboot = lab.run(StepKind.REBOOT, guest, params={"type": "HARD"})
+    eventually(lambda: reboot.starts, "the start")
+    lab.conductor.supersede(reboot)
+    lab.done(StepKind.DESTROY, guest)
+    lab.driver.control.clear()
+    ended(reboot)
+    assert lab.driver.found() == []
+
+
+def test_a_lapsed_lease_bars_the_launch_under_way(lab: AgentLab) -> None:
+    guest = lab.guest()
+    lab.driver.control.set("launch", HANG)
+    row = lab.run(StepKind.LAUNCH, guest)
+    eventually(lambda: row.starts, "the start")
+    lab.conductor.reachable = False
+    time.sleep(lab.conf.compute.lease + 0.2)  # the lease must really lapse
+    lab.driver.control.clear()
+    time.sleep(0.2)
+    lab.conductor.reachable = True
+    assert "LaunchBarred" in error_of(row)
+    assert lab.driver.seen(guest.id) is Seen.GONE
+
+
+def test_stopping_waits_for_the_worker_and_its_finish(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("pause", Behaviour(delay=0.5))
+    row = lab.run(StepKind.PAUSE, guest)
+    eventually(lambda: row.starts, "the start")
+    lab.stop()
+    assert row.status == "succeeded"
+
+
+def test_what_a_stopped_agent_leaves_the_next_one_hands_back_and_does(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.driver.control.set("suspend", HANG)
+    row = lab.run(StepKind.SUSPEND, guest)
+    eventually(lambda: row.starts, "the start")
+    lab.stop(0.1)
+    assert (row.status, row.outcome) == ("running", None)
+    lab.driver.control.clear()
+    lab.start()
+    assert ended(row).status == "succeeded"
+    assert row.attempt == 2
+    assert lab.driver.seen(guest.id) is Seen.SAVED
+
+
+def test_what_the_driver_cannot_do_is_refused(
+    lab: AgentLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = lab.running()
+    from compute_agent import workers
+
+    class Never:
+        pass
+
+    monkeypatch.setitem(
+        workers.WORKERS, StepKind.PAUSE, workers.Worker(lambda job, driver: None, Never)
+    )
+    assert error_of(lab.run(StepKind.PAUSE, guest)).startswith("Unsupported: ")
