@@ -1,0 +1,123 @@
+"""What agents may call (topic conductor-agent): the methods of ``ConductorClient``, no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from conductor import finish, liveness, observations, pings, queries, reconcile, start
+from conductor.agents import speaking
+from conductor.senders import Senders
+from conductor.turn import Turn, Turns, each
+from paddock import records as r
+from paddock.clients import read, wire
+from paddock.rpc import expose
+
+T = TypeVar("T")
+Context = dict[str, Any]
+Json = dict[str, Any]
+
+
+class AgentEndpoint:
+    """Hands agents' calls to the ledger, each in one transaction."""
+
+    def __init__(self, turns: Turns, senders: Senders) -> None:
+        self._turns = turns
+        self._senders = senders
+
+    @expose
+    def hello(self, ctxt: Context, hello: Json) -> Any:
+        """See ConductorClient."""
+        told = read(hello, r.Hello)
+        return self._once(ctxt, told.host, lambda turn: liveness.hello(turn, told))
+
+    @expose
+    def heartbeat(self, ctxt: Context, beat: Json) -> Any:
+        """See ConductorClient."""
+        told = read(beat, r.Heartbeat)
+        self._senders.check_agent(ctxt, told.host)
+        return wire(self._turns.run(lambda turn: liveness.heartbeat(turn, told)))
+
+    @expose
+    def start(self, ctxt: Context, steps: list[Json]) -> Any:
+        """See ConductorClient."""
+        refs = read(steps, list[r.StepRef])
+        self._check_all(ctxt, refs)
+        return self._turns.run(
+            lambda turn: each(
+                turn, refs, lambda ref: ref.step_id, lambda ref: wire(start.start(turn, ref))
+            )
+        )
+
+    @expose
+    def finish(self, ctxt: Context, outcomes: list[Json]) -> Any:
+        """See ConductorClient."""
+        told = read(outcomes, list[r.Outcome])
+        self._check_all(ctxt, [outcome.step for outcome in told])
+        return self._turns.run(
+            lambda turn: each(
+                turn, told, lambda one: one.step.step_id, lambda one: finish.finish(turn, one)
+            )
+        )
+
+    @expose
+    def hand_back(self, ctxt: Context, step: Json, recorded_epoch: str | None) -> Any:
+        """See ConductorClient."""
+        ref = read(step, r.StepRef)
+        return self._once(ctxt, ref.host, lambda turn: start.hand_back(turn, ref, recorded_epoch))
+
+    @expose
+    def progress(self, ctxt: Context, progress: Json) -> None:
+        """See ConductorClient."""
+        told = read(progress, r.Progress)
+        self._once(ctxt, told.step.host, lambda turn: start.progress(turn, told))
+
+    @expose
+    def report(self, ctxt: Context, host: str, epoch: str, seen: list[Json]) -> None:
+        """See ConductorClient."""
+        told = sorted(read(seen, list[r.Observation]), key=lambda one: one.instance_id)
+
+        def note(turn: Turn) -> None:
+            speaking(turn, host, epoch)
+            for one in told:
+                observations.observe(turn, host, one)
+
+        self._once(ctxt, host, note)
+
+    @expose
+    def reconcile(self, ctxt: Context, host: str, epoch: str, found: list[Json]) -> Any:
+        """See ConductorClient."""
+        things = read(found, list[r.Found])
+        self._senders.check_agent(ctxt, host)
+        return wire(self._turns.run(lambda turn: reconcile.reconcile(turn, host, epoch, things)))
+
+    @expose
+    def reconciled(self, ctxt: Context, host: str, epoch: str, removed: list[Json]) -> None:
+        """See ConductorClient."""
+        verdicts = read(removed, list[r.Verdict])
+        self._senders.check_agent(ctxt, host)
+        self._turns.run(lambda turn: reconcile.reconciled(turn, host, epoch, verdicts))
+
+    @expose
+    def fetch_query(self, ctxt: Context, host: str, epoch: str, query_id: str) -> Any:
+        """See ConductorClient."""
+        self._senders.check_agent(ctxt, host)
+        return wire(self._turns.read(lambda turn: queries.fetch_query(turn, host, epoch, query_id)))
+
+    @expose
+    def answer(self, ctxt: Context, host: str, epoch: str, query_id: str, answer: Json) -> None:
+        """See ConductorClient."""
+        self._once(ctxt, host, lambda turn: queries.answer(turn, host, epoch, query_id, answer))
+
+    @expose
+    def pong(self, ctxt: Context, host: str, epoch: str, nonce: str) -> None:
+        """See ConductorClient."""
+        self._once(ctxt, host, lambda turn: pings.pong(turn, host, epoch, nonce))
+
+    def _once(self, ctxt: Context, host: str, fn: Callable[[Turn], T]) -> Any:
+        self._senders.check_agent(ctxt, host)
+        return wire(self._turns.run(lambda turn: turn.attempt(lambda: fn(turn))))
+
+    def _check_all(self, ctxt: Context, refs: list[r.StepRef]) -> None:
+        for ref in refs:
+            self._senders.check_agent(ctxt, ref.host)

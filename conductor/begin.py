@@ -1,0 +1,189 @@
+"""What acceptance writes, once all checks but quota and room have passed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from conductor import claims, deletion, giving_up, leftovers, plan, power_on
+from conductor.checks import Case
+from conductor.db.models import Action, Host, Instance
+from conductor.supersede import supersede
+from conductor.turn import Hint
+from paddock.actions import LAUNCHING, VmState
+from paddock.errors import BadRequest, HostUnavailable, InvalidState, NoValidHost
+from paddock.records import Ticket
+
+
+def begin(case: Case) -> Ticket:
+    """Write an accepted request: the instance is busy with it, or it is done already.
+
+    :raises Moved: a fact that the checks read has changed
+    :raises PaddockError: quota or room refuse it
+    """
+    verbs = {
+        "lock": _lock,
+        "unlock": _unlock,
+        "os-resetState": _reset,
+        "delete": _delete,
+        "forceDelete": _delete,
+        "vm-poweron": _power_on,
+    }
+    return verbs.get(case.action.verb, _work)(case)
+
+
+def _seize(case: Case, **values: Any) -> None:
+    """Change the instance if all that the checks read is still so."""
+    read = case.instance
+    case.turn.must(
+        Instance,
+        Instance.id == read.id,
+        Instance.deleted.is_(False),
+        Instance.busy == read.busy,
+        Instance.vm_state == read.vm_state,
+        Instance.host == read.host,
+        Instance.disk_host == read.disk_host,
+        Instance.lock_version == read.lock_version,
+        *_host_facts(case),
+        updated_at=case.turn.now,
+        **values,
+    )
+
+
+def _host_facts(case: Case) -> list[sa.ColumnElement[bool]]:
+    if case.host is None or case.action.passes_host:
+        return []
+    facts = [Host.name == case.host.name, Host.state == case.host.state]
+    facts += [Host.forced_down.is_(case.host.forced_down), Host.paused == case.host.paused]
+    return [sa.select(Host.name).where(*facts).exists()]
+
+
+def _hold(case: Case) -> Action:
+    """The instance becomes busy with this action."""
+    _seize(case, busy=case.request.action_id, task_state=case.action.task_state)
+    return _note(case, "accepted")
+
+
+def _note(case: Case, status: str) -> Action:
+    turn, read = case.turn, case.instance
+    before = ("vm_state", "power_state", "host", "disk_host", "disk_generation", "zone")
+    action = Action(
+        id=case.request.action_id,
+        instance_id=read.id,
+        verb=case.action.verb,
+        status=status,
+        params=case.request.params,
+        before={name: getattr(read, name) for name in before},
+        fingerprint=case.request.fingerprint,
+        request_id=case.ctxt.request_id,
+        user_id=case.ctxt.user_id,
+        project_id=case.ctxt.project_id,
+        created_at=turn.now,
+        updated_at=turn.now,
+        finished_at=None if status == "accepted" else turn.now,
+    )
+    turn.add(action)
+    return action
+
+
+def _ticket(case: Case, steps: list[Any]) -> Ticket:
+    """The first step's hint is the API's to send, the other ones' ours."""
+    issued = [step for step in steps if step.status == "accepted"]
+    case.turn.hints.extend(Hint(step.host, step.id) for step in issued[1:])
+    first = issued[0] if issued else None
+    return Ticket(
+        action_id=case.request.action_id,
+        instance_id=case.instance.id,
+        step_id=first.id if first else None,
+        host=first.host if first else None,
+    )
+
+
+# --- work on the instance's own host
+
+
+def _work(case: Case) -> Ticket:
+    action, host = _hold(case), str(case.instance.host)
+    if LAUNCHING.intersection(case.action.steps):
+        _check_bars(case)
+    if case.instance.vm_state == VmState.ERROR:
+        _ensure_compute(case)
+    return _ticket(case, plan.insert(case.turn, action, [(k, host) for k in case.action.steps]))
+
+
+def _check_bars(case: Case) -> None:
+    for row in leftovers.of_instance(case.turn, case.instance.id, leftovers.GUEST):
+        if row.host != case.instance.host:
+            raise HostUnavailable(
+                f"Instance {case.instance.id} may still run on host {row.host}, which has not "
+                "reported yet."
+            )
+
+
+def _ensure_compute(case: Case) -> None:
+    """A machine that comes out of error may hold no room; it needs some to run."""
+    turn, instance, host = case.turn, case.instance, str(case.instance.host)
+    if claims.holds(turn, instance.id, host, claims.COMPUTE):
+        return
+    if not claims.take(turn, instance, host, (claims.COMPUTE,), case.request.action_id):
+        raise NoValidHost(f"Host {host} has no room left for instance {instance.id}.")
+
+
+def _power_on(case: Case) -> Ticket:
+    action = _hold(case)
+    return _ticket(case, plan.insert(case.turn, action, power_on.place(case)))
+
+
+# --- what ends at once or ends what is going on
+
+
+def _lock(case: Case) -> Ticket:
+    reason = case.request.params.get("locked_reason")
+    _change_lock(case, True, case.passes_lock, case.ctxt.user_id, reason)
+    return _ticket(case, [])
+
+
+def _unlock(case: Case) -> Ticket:
+    _change_lock(case, False, False, None, None)
+    return _ticket(case, [])
+
+
+def _change_lock(
+    case: Case, locked: bool, admin: bool, who: str | None, reason: str | None
+) -> None:
+    _seize(
+        case,
+        locked=locked,
+        lock_admin=admin,
+        lock_who=who,
+        lock_reason=reason,
+        lock_at=case.turn.now if locked else None,
+        lock_version=Instance.lock_version + 1,
+    )
+    _note(case, "succeeded")
+
+
+def _delete(case: Case) -> Ticket:
+    action = _hold(case)
+    _, ended = supersede(case.turn, case.instance, case.request.verb)
+    return _ticket(case, deletion.destroy(case.turn, case.instance, action, ended))
+
+
+def _reset(case: Case) -> Ticket:
+    """Say that the machine is active or in error, whatever was going on (administrators)."""
+    turn, instance = case.turn, case.instance
+    state = case.request.params.get("state")
+    if state not in (VmState.ACTIVE, VmState.ERROR):
+        raise BadRequest("os-resetState: state must be active or error.")
+    if state == VmState.ACTIVE and instance.disk_host is None:
+        raise InvalidState(f"Instance {instance.id} has no disk, so it cannot be active.")
+    _seize(case, vm_state=state, task_state=None, busy=None, last_action=None)
+    ended, _ = supersede(turn, instance, "os-resetState")
+    changes = giving_up.give_up(turn, instance, ended, None) if ended else {}
+    if changes:
+        turn.must(Instance, Instance.id == instance.id, **changes)
+    if state == VmState.ACTIVE:
+        _ensure_compute(case)
+    _note(case, "succeeded")
+    return _ticket(case, [])

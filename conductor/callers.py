@@ -1,0 +1,54 @@
+"""Whether the caller is still who the token says, and which instances are the caller's."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from conductor.db.models import Instance, User
+from conductor.policy import Policy
+from conductor.turn import Turn
+from paddock.context import RequestContext
+from paddock.errors import NotFound, Unauthorized
+
+SHOW = "os_compute_api:servers:show"
+
+
+def is_current(ctxt: RequestContext) -> sa.ColumnElement[bool]:
+    """In SQL: the token's user is enabled and still of the token's epoch."""
+    return (
+        sa.select(User.id)
+        .where(User.id == ctxt.user_id, User.enabled.is_(True), User.epoch == ctxt.user_epoch)
+        .exists()
+    )
+
+
+def check_current(turn: Turn, ctxt: RequestContext) -> None:
+    """Raise Unauthorized when the user was disabled or the token ended."""
+    if not turn.session.scalar(sa.select(is_current(ctxt))):
+        raise Unauthorized
+
+
+def find_instance(
+    turn: Turn, policy: Policy, ctxt: RequestContext, instance_id: str, deleted: bool = False
+) -> Instance:
+    """An instance that the caller may see.
+
+    :param deleted: tombstones too
+    :raises NotFound: it is not there, or it is another project's
+    """
+    instance = turn.get(Instance, instance_id)
+    if instance is None or (instance.deleted and not deleted):
+        raise not_found(instance_id)
+    if not policy.allows(ctxt, SHOW, target_of(instance)):
+        raise not_found(instance_id)
+    return instance
+
+
+def target_of(instance: Instance) -> dict[str, str]:
+    """What policy rules compare the caller with."""
+    return {"project_id": instance.project_id, "user_id": instance.user_id}
+
+
+def not_found(instance_id: str) -> NotFound:
+    """The answer to a request for an instance that the caller cannot see."""
+    return NotFound(f"Instance {instance_id} could not be found.")

@@ -1,0 +1,96 @@
+"""What instances hold of hosts: rows of claims, and the counters that sum them up.
+
+A claim is one UPDATE of the host's counters whose WHERE names the room that is left and that the
+host is open, so no number of concurrent claims takes more than there is.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from conductor.db.models import Claim, Host, Instance
+from conductor.turn import Turn
+
+COMPUTE = "compute"
+DISK = "disk"
+
+
+def take(turn: Turn, instance: Instance, host: str, kinds: tuple[str, ...], action_id: str) -> bool:
+    """Claim room on a host for an instance.
+
+    :param kinds: ``compute`` (vCPUs and memory), ``disk``
+    :param action_id: the action that needs it
+    :return: False when the host is not open or has no room, and nothing was taken
+    """
+    vcpus, memory = (instance.vcpus, instance.memory_mb) if COMPUTE in kinds else (0, 0)
+    disk = instance.disk_gb if DISK in kinds else 0
+    conf = turn.conf
+    taken = turn.change(
+        Host,
+        Host.name == host,
+        *is_open(),
+        Host.claimed_vcpus + vcpus <= Host.vcpus * conf.cpu_ratio,
+        Host.claimed_memory_mb + memory <= Host.memory_mb * conf.memory_ratio,
+        Host.claimed_disk_gb + disk <= Host.disk_gb * conf.disk_ratio,
+        claimed_vcpus=Host.claimed_vcpus + vcpus,
+        claimed_memory_mb=Host.claimed_memory_mb + memory,
+        claimed_disk_gb=Host.claimed_disk_gb + disk,
+    )
+    if not taken:
+        return False
+    for kind in kinds:
+        turn.add(_claim(instance, host, kind, action_id))
+    return True
+
+
+def is_open() -> tuple[sa.ColumnElement[bool], ...]:
+    """The facts of a host that may get new instances."""
+    return (
+        Host.state == "up",
+        Host.disabled.is_(False),
+        Host.forced_down.is_(False),
+        Host.paused == 0,
+    )
+
+
+def _claim(instance: Instance, host: str, kind: str, action_id: str) -> Claim:
+    compute = kind == COMPUTE
+    return Claim(
+        instance_id=instance.id,
+        host=host,
+        kind=kind,
+        action_id=action_id,
+        vcpus=instance.vcpus if compute else 0,
+        memory_mb=instance.memory_mb if compute else 0,
+        disk_gb=0 if compute else instance.disk_gb,
+    )
+
+
+def held(turn: Turn, instance_id: str) -> list[Claim]:
+    """All claims of an instance."""
+    return turn.all(sa.select(Claim).where(Claim.instance_id == instance_id).order_by(Claim.host))
+
+
+def holds(turn: Turn, instance_id: str, host: str, kind: str) -> bool:
+    """Whether an instance has that claim on a host."""
+    return turn.get(Claim, (instance_id, host, kind)) is not None
+
+
+def release(turn: Turn, instance_id: str, host: str | None = None, kind: str | None = None) -> None:
+    """Give back an instance's claims: all, those on one host, or one kind of them."""
+    for claim in held(turn, instance_id):
+        if host in (None, claim.host) and kind in (None, claim.kind):
+            _give_back(turn, claim)
+
+
+def _give_back(turn: Turn, claim: Claim) -> None:
+    name, vcpus, memory, disk = claim.host, claim.vcpus, claim.memory_mb, claim.disk_gb
+    facts = (Claim.instance_id == claim.instance_id, Claim.host == name, Claim.kind == claim.kind)
+    if turn.drop(Claim, *facts):
+        turn.change(
+            Host,
+            Host.name == name,
+            claimed_vcpus=Host.claimed_vcpus - vcpus,
+            claimed_memory_mb=Host.claimed_memory_mb - memory,
+            claimed_disk_gb=Host.claimed_disk_gb - disk,
+        )

@@ -1,0 +1,164 @@
+"""Creating instances: all rows of a request in one transaction, in id order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conductor import addresses, plan, quota
+from conductor.accept import record_refusal, repeat, ticket_of
+from conductor.creation import Order, check_create, flavor_document
+from conductor.db.models import Action, Host, Instance
+from conductor.placement import claim_first
+from conductor.policy import Policy
+from conductor.routing import Route, Wish
+from conductor.turn import Turn, Turns
+from paddock.actions import ACTIONS, PowerState, StepKind, VmState
+from paddock.context import RequestContext
+from paddock.errors import NoValidHost, PaddockError
+from paddock.records import AcceptRequest, CreateRequest, Ticket
+
+
+class Creator:
+    """Accepts new instances."""
+
+    def __init__(self, turns: Turns, policy: Policy) -> None:
+        self._turns = turns
+        self._policy = policy
+
+    def create(self, ctxt: RequestContext, request: CreateRequest) -> list[Ticket]:
+        """Accept between ``min_count`` and as many instances as there are ids, or none.
+
+        :raises NoValidHost: there is room for fewer than ``min_count``
+        :raises PaddockError: other refusals; each is recorded and repeated
+        """
+        answer = self._turns.run(lambda turn: self._answer(turn, ctxt, request))
+        if isinstance(answer, PaddockError):
+            raise answer
+        return answer
+
+    def _answer(
+        self, turn: Turn, ctxt: RequestContext, request: CreateRequest
+    ) -> list[Ticket] | PaddockError:
+        wish = _first_wish(request)
+        try:
+            return turn.attempt(lambda: self._decide(turn, ctxt, request, wish))
+        except PaddockError as error:
+            record_refusal(turn, ctxt, wish, error)
+            return error
+
+    def _decide(
+        self, turn: Turn, ctxt: RequestContext, request: CreateRequest, wish: AcceptRequest
+    ) -> list[Ticket]:
+        known = turn.get(Action, wish.action_id)
+        if known is not None:
+            repeat(turn, ctxt, wish, known)
+            rows = [turn.get(Action, action_id) for action_id in request.action_ids]
+            return [ticket_of(turn, row) for row in rows if row is not None]
+        return _write(turn, ctxt, check_create(turn, self._policy, ctxt, request))
+
+
+def _first_wish(request: CreateRequest) -> AcceptRequest:
+    """The request's first instance stands for all, in looking up what was answered before."""
+    return AcceptRequest(
+        action_id=request.action_ids[0],
+        instance_id=request.instance_ids[0],
+        verb="create",
+        params={},
+        fingerprint=request.fingerprint,
+    )
+
+
+def _write(turn: Turn, ctxt: RequestContext, order: Order) -> list[Ticket]:
+    ids = list(zip(order.request.action_ids, order.request.instance_ids, strict=True))
+    tickets: list[Ticket] = []
+    for index, (action_id, instance_id) in enumerate(ids[: order.count]):
+        instance = _instance(turn, order, index, instance_id)
+        try:
+            tickets.append(_place(turn, ctxt, order, instance, action_id))
+        except NoValidHost:
+            if len(tickets) < order.request.min_count:
+                raise
+            break
+    flavor = order.flavor
+    quota.take(turn, order.project_id, len(tickets), flavor.vcpus, flavor.memory_mb)
+    return tickets
+
+
+def _instance(turn: Turn, order: Order, index: int, instance_id: str) -> Instance:
+    request, flavor = order.request, order.flavor
+    several = len(request.instance_ids) > 1
+    return Instance(
+        id=instance_id,
+        name=f"{request.name}-{index + 1}" if several else request.name,
+        description=request.description,
+        project_id=order.project_id,
+        user_id=order.user_id,
+        vm_state=VmState.BUILDING.value,
+        task_state=ACTIONS["create"].task_state,
+        power_state=PowerState.NOSTATE.value,
+        wanted_zone=request.zone,
+        generation=1,
+        disk_generation=1,
+        image_id=order.image.id,
+        flavor=flavor_document(flavor),
+        vcpus=flavor.vcpus,
+        memory_mb=flavor.memory_mb,
+        disk_gb=flavor.disk_gb,
+        details={"metadata": request.metadata},
+        reservation_id=request.reservation_id,
+        launch_index=index,
+        created_at=turn.now,
+        updated_at=turn.now,
+    )
+
+
+def _place(
+    turn: Turn, ctxt: RequestContext, order: Order, instance: Instance, action_id: str
+) -> Ticket:
+    """Claim a host for one instance and write its rows."""
+    instance.host = claim_first(turn, instance, _wish(order), action_id, _no_host)
+    host = turn.get(Host, instance.host)
+    assert host is not None
+    instance.zone = host.zone
+    instance.busy = action_id
+    turn.add(instance)
+    addresses.allot(turn, instance.id, order.ports)
+    action = _action(turn, ctxt, order, instance, action_id)
+    turn.add(action)
+    (step,) = plan.insert(turn, action, [(StepKind.LAUNCH, host.name)])
+    return Ticket(action_id=action_id, instance_id=instance.id, step_id=step.id, host=host.name)
+
+
+def _wish(order: Order) -> Wish:
+    request, flavor = order.request, order.flavor
+    return Wish(
+        vcpus=flavor.vcpus,
+        memory_mb=flavor.memory_mb,
+        disk_gb=flavor.disk_gb,
+        zone=request.zone,
+        host=request.host,
+    )
+
+
+def _no_host(found: Route) -> PaddockError:
+    return NoValidHost(f"No valid host was found: {found.why()}.", reasons=found.reasons)
+
+
+def _action(
+    turn: Turn, ctxt: RequestContext, order: Order, instance: Instance, action_id: str
+) -> Action:
+    params: dict[str, Any] = {"zone": order.request.zone, "host": order.request.host}
+    return Action(
+        id=action_id,
+        instance_id=instance.id,
+        verb="create",
+        status="accepted",
+        params=params,
+        before={},
+        fingerprint=order.request.fingerprint,
+        request_id=ctxt.request_id,
+        user_id=ctxt.user_id,
+        project_id=ctxt.project_id,
+        created_at=turn.now,
+        updated_at=turn.now,
+    )

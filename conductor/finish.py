@@ -1,0 +1,62 @@
+"""finish: how an agent says that a step ended."""
+
+from __future__ import annotations
+
+from conductor import ending, observations
+from conductor.agents import speaking
+from conductor.db.models import Instance, Step
+from conductor.turn import Turn
+from paddock.actions import CLEANING
+from paddock.records import Outcome
+
+
+def finish(turn: Turn, outcome: Outcome) -> bool:
+    """Record how a step ended; repeating it is harmless.
+
+    :return: True when it is recorded; False when the ledger had ended the step otherwise: then
+        what the worker left behind is taken as an observation
+    :raises StaleEpoch: the caller is not the host's newest agent
+    """
+    ref = outcome.step
+    speaking(turn, ref.host, ref.epoch)
+    step = turn.get(Step, ref.step_id)
+    if step is None or step.host != ref.host:
+        return False
+    if _is_due(turn, step, outcome):
+        _end(turn, step, outcome)
+        return True
+    if _is_recorded(step, outcome):
+        return True
+    if outcome.seen is not None:
+        observations.apply(turn, step.instance_id, ref.host, outcome.seen)
+    return False
+
+
+def _is_due(turn: Turn, step: Step, outcome: Outcome) -> bool:
+    """Whether that attempt runs, and the instance is busy with it (clean-up needs not be)."""
+    ref = outcome.step
+    if (step.status, step.attempt, step.epoch) != ("running", ref.attempt, ref.epoch):
+        return False
+    instance = turn.get(Instance, step.instance_id)
+    busy = instance.busy if instance else None
+    return step.kind in CLEANING or busy == step.action_id
+
+
+def _is_recorded(step: Step, outcome: Outcome) -> bool:
+    ref = outcome.step
+    if (step.attempt, step.epoch) != (ref.attempt, ref.epoch):
+        return False
+    if outcome.error is None:
+        return step.status == "succeeded"
+    return step.status == "failed" and step.reason == _reason(outcome)
+
+
+def _end(turn: Turn, step: Step, outcome: Outcome) -> None:
+    if outcome.error is None:
+        ending.succeed(turn, step)
+    else:
+        ending.fail(turn, step, _reason(outcome), outcome.seen)
+
+
+def _reason(outcome: Outcome) -> str:
+    return str((outcome.error or {}).get("message") or "it failed without a reason")

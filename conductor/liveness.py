@@ -1,0 +1,171 @@
+"""hello and heartbeats: who speaks for a host, what it is, and what its answer heals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from conductor.db.models import Aggregate, AggregateHost, Cloud, Host, Step
+from conductor.plan import LIVE
+from conductor.turn import Moved, Turn
+from paddock.actions import StepKind
+from paddock.errors import StaleEpoch
+from paddock.records import Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, HostFacts, LiveStep
+
+RECONCILE = "reconcile"
+LISTEN = "listen"
+DEAF_AFTER_MISSES = 2
+UPTIME_DRIFT_SECONDS = 60
+
+
+def hello(turn: Turn, told: Hello) -> HelloAnswer:
+    """A new agent process takes over from the one that it names; repeating it is harmless.
+
+    A process that cannot name its predecessor takes over once that one is judged dead: its lease
+    has lapsed, so it launches nothing. The host is up when it has reconciled.
+
+    :raises StaleEpoch: another process speaks for the host, or the name is another machine's
+    """
+    host = turn.get(Host, told.host)
+    if host is None:
+        turn.add(_new_host(turn, told))
+    elif host.epoch != told.epoch:
+        _take_over(turn, host, told)
+    elif host.machine_id != told.machine_id:
+        raise _other_machine(told)
+    return HelloAnswer(cloud_id=_cloud_id(turn), orders=[RECONCILE])
+
+
+def _take_over(turn: Turn, host: Host, told: Hello) -> None:
+    if host.machine_id != told.machine_id:
+        raise _other_machine(told)
+    if told.replaces != host.epoch and host.state != "down":
+        raise StaleEpoch(f"Another process speaks for host {told.host}.")
+    turn.must(
+        Host,
+        Host.name == told.host,
+        Host.epoch == host.epoch,
+        Host.state == host.state,
+        epoch=told.epoch,
+        **_state(turn, told),
+    )
+
+
+def _new_host(turn: Turn, told: Hello) -> Host:
+    return Host(
+        name=told.host,
+        id=turn.new_id(),
+        machine_id=told.machine_id,
+        epoch=told.epoch,
+        created_at=turn.now,
+        **_state(turn, told),
+    )
+
+
+def _state(turn: Turn, told: Hello) -> dict[str, Any]:
+    return {
+        "zone": _zone(turn, told),
+        "state": "reconciling",
+        "reconcile": True,
+        "last_heartbeat": turn.now,
+        **_figures(told.facts),
+    }
+
+
+def _figures(facts: HostFacts) -> dict[str, Any]:
+    resources = facts.resources
+    return {
+        "facts": msgspec.to_builtins(facts),
+        "vcpus": resources.vcpus,
+        "memory_mb": resources.memory_mb,
+        "disk_gb": resources.disk_gb,
+    }
+
+
+def _zone(turn: Turn, told: Hello) -> str:
+    """An aggregate's zone goes before the agent's own."""
+    aggregate = turn.first(
+        sa.select(Aggregate)
+        .join(AggregateHost, AggregateHost.aggregate_id == Aggregate.id)
+        .where(AggregateHost.host == told.host, Aggregate.zone.is_not(None))
+    )
+    own = told.zone or turn.conf.default_zone
+    return str(aggregate.zone) if aggregate else str(own)
+
+
+def _other_machine(told: Hello) -> StaleEpoch:
+    return StaleEpoch(f"The host name {told.host} is bound to another machine.")
+
+
+def _cloud_id(turn: Turn) -> str:
+    cloud = turn.first(sa.select(Cloud))
+    if cloud is None:
+        cloud = Cloud(one=1, id=turn.new_id())
+        turn.add(cloud)
+    return cloud.id
+
+
+def heartbeat(turn: Turn, beat: Heartbeat) -> HeartbeatAnswer:
+    """Note that a host lives, and tell it of its live steps: one query and one update.
+
+    :raises StaleEpoch: the caller is not the host's newest agent
+    """
+    for _ in range(3):
+        host, steps = _read(turn, beat)
+        if _note(turn, host, beat):
+            return HeartbeatAnswer(steps=steps, orders=_orders(host, beat, steps))
+    raise Moved
+
+
+def _read(turn: Turn, beat: Heartbeat) -> tuple[Host, list[LiveStep]]:
+    live = sa.and_(Step.host == Host.name, Step.status.in_(LIVE))
+    query = sa.select(Host, Step).outerjoin(Step, live).where(Host.name == beat.host)
+    fresh = query.order_by(Step.id).execution_options(populate_existing=True)
+    rows = turn.session.execute(fresh).tuples().all()
+    if not rows or rows[0][0].epoch != beat.epoch:
+        raise StaleEpoch(f"Another process speaks for host {beat.host}.")
+    steps: list[Step | None] = [step for _, step in rows]
+    return rows[0][0], [_live(step) for step in steps if step is not None]
+
+
+def _live(step: Step) -> LiveStep:
+    return LiveStep(
+        step_id=step.id,
+        action_id=step.action_id,
+        instance_id=step.instance_id,
+        kind=StepKind(step.kind),
+        attempt=step.attempt,
+        status=step.status,
+        epoch=step.epoch,
+    )
+
+
+def _note(turn: Turn, host: Host, beat: Heartbeat) -> bool:
+    """A host that was judged dead has to reconcile before it is up again."""
+    changes: dict[str, Any] = {"last_heartbeat": turn.now}
+    if host.state == "down":
+        changes |= {"state": "reconciling", "reconcile": True}
+    if _has_changed(host.facts, beat.facts):
+        changes |= _figures(beat.facts)
+    facts = (Host.name == host.name, Host.epoch == beat.epoch, Host.state == host.state)
+    return turn.change(Host, *facts, **changes) == 1
+
+
+def _has_changed(stored: dict[str, Any], told: HostFacts) -> bool:
+    """The uptime, which always grows, is stored once a minute only."""
+    drift = abs(told.uptime - stored.get("uptime", 0))
+    fresh = msgspec.to_builtins(told) | {"uptime": stored.get("uptime")}
+    return drift > UPTIME_DRIFT_SECONDS or bool(fresh != stored)
+
+
+def _orders(host: Host, beat: Heartbeat, steps: list[LiveStep]) -> list[str]:
+    """An open host reconciles only when no worker of an ended step is still at it."""
+    orders = []
+    ended = {held.step_id for held in beat.held} - {step.step_id for step in steps}
+    if host.state != "up" or (host.reconcile and not ended):
+        orders.append(RECONCILE)
+    if host.nonce_misses >= DEAF_AFTER_MISSES:
+        orders.append(LISTEN)
+    return orders

@@ -1,0 +1,84 @@
+"""What ``start`` answers: the work order with all that a worker needs."""
+
+from __future__ import annotations
+
+from conductor import addresses
+from conductor.db.models import Action, Host, Image, Instance, Step
+from conductor.turn import Turn
+from paddock.actions import StepKind
+from paddock.records import DiskSource, GuestSpec, ImageSpec, WorkOrder
+
+
+def work_order(turn: Turn, step: Step, action: Action, instance: Instance) -> WorkOrder:
+    """The order of a running step, from rows as they are now."""
+    assert step.deadline is not None
+    return WorkOrder(
+        step_id=step.id,
+        action_id=action.id,
+        request_id=action.request_id,
+        kind=StepKind(step.kind),
+        attempt=step.attempt,
+        seconds=max(0.0, (step.deadline - turn.now).total_seconds()),
+        params=action.params,
+        guest=_guest(turn, action, instance),
+        disk_generation=_disk_generation(step, action, instance),
+        source=_source(turn, instance) if step.kind == StepKind.FETCH else None,
+    )
+
+
+def _disk_generation(step: Step, action: Action, instance: Instance) -> int:
+    """The generation in the name of the disk on the step's host.
+
+    A fetched copy gets the generation that the instance has once it is launched from it.
+    """
+    if step.kind == StepKind.FETCH:
+        return instance.generation + 1
+    if step.kind == StepKind.LAUNCH and step.host != instance.disk_host:
+        return instance.generation
+    if step.kind == StepKind.DISCARD:
+        return int(action.before["disk_generation"])
+    return instance.disk_generation
+
+
+def _guest(turn: Turn, action: Action, instance: Instance) -> GuestSpec:
+    """The image goes along only to make the first disk: a lost disk is never made anew."""
+    first = action.verb == "create" and instance.image_id is not None
+    return GuestSpec(
+        id=instance.id,
+        name=instance.name,
+        project_id=instance.project_id,
+        generation=instance.generation,
+        vcpus=instance.vcpus,
+        memory_mb=instance.memory_mb,
+        disk_gb=instance.disk_gb,
+        image=_image(turn, str(instance.image_id)) if first else None,
+        ports=addresses.specs(turn, instance.id),
+        metadata=instance.details.get("metadata", {}),
+    )
+
+
+def _image(turn: Turn, key: str, boots: bool = True) -> ImageSpec | None:
+    image = turn.get(Image, key)
+    if image is None:
+        return None
+    extra = image.properties if boots else {}
+    kernel, ramdisk = extra.get("kernel_id"), extra.get("ramdisk_id")
+    return ImageSpec(
+        id=image.id,
+        name=image.name,
+        file=image.file,
+        disk_format=image.disk_format,
+        checksum=image.checksum,
+        kernel=_image(turn, kernel, boots=False) if kernel else None,
+        ramdisk=_image(turn, ramdisk, boots=False) if ramdisk else None,
+        command_line=str(extra.get("os_command_line", "")),
+    )
+
+
+def _source(turn: Turn, instance: Instance) -> DiskSource:
+    host = turn.get(Host, str(instance.disk_host))
+    return DiskSource(
+        host=str(instance.disk_host),
+        store=str(host.facts.get("store", "")) if host else "",
+        generation=instance.disk_generation,
+    )

@@ -1,0 +1,68 @@
+"""Probes of the way to each agent: a nonce is cast there and called back.
+
+The nonce begins with the time it was minted, so that conductors take turns without a leader. One
+that waits for its pong has a dot in it.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from conductor.agents import speaking
+from conductor.db.models import Host
+from conductor.turn import Turn, Turns
+
+Ping = Callable[[str, str], None]
+
+
+class Pinger:
+    """Casts the probes that are due.
+
+    :param ping: casts a nonce to a host; must not wait
+    """
+
+    def __init__(self, turns: Turns, ping: Ping) -> None:
+        self._turns = turns
+        self._ping = ping
+
+    def round(self) -> None:
+        """Probe each living host whose last probe is old; count the one that got no answer."""
+        for host, nonce in self._turns.run(_mint):
+            self._ping(host, nonce)
+
+
+def _mint(turn: Turn) -> list[tuple[str, str]]:
+    query = sa.select(Host).where(Host.state != "down").order_by(Host.name)
+    return [
+        (host.name, nonce)
+        for host in turn.all(query)
+        if _is_due(turn, host) and (nonce := _renew(turn, host)) is not None
+    ]
+
+
+def _is_due(turn: Turn, host: Host) -> bool:
+    minted = int(host.nonce.split(".")[0], 16) if host.nonce else 0
+    return bool(_milliseconds(turn.now) - minted >= 1000 * turn.conf.ping_interval)
+
+
+def _milliseconds(moment: datetime.datetime) -> int:
+    return int(moment.replace(tzinfo=datetime.UTC).timestamp() * 1000)
+
+
+def _renew(turn: Turn, host: Host) -> str | None:
+    """The new nonce, None when another conductor was first."""
+    missed = host.nonce is not None and "." in host.nonce
+    nonce = f"{_milliseconds(turn.now):x}.{turn.random.getrandbits(64):016x}"
+    misses = Host.nonce_misses + 1 if missed else Host.nonce_misses
+    facts = (Host.name == host.name, Host.nonce == host.nonce)
+    return nonce if turn.change(Host, *facts, nonce=nonce, nonce_misses=misses) else None
+
+
+def pong(turn: Turn, host: str, epoch: str, nonce: str) -> None:
+    """The agent heard the probe; an old answer is dropped."""
+    speaking(turn, host, epoch)
+    facts = (Host.name == host, Host.nonce == nonce)
+    turn.change(Host, *facts, nonce=nonce.split(".")[0], nonce_misses=0)

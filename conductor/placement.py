@@ -1,0 +1,90 @@
+"""Finds a host for a machine and claims its room there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from conductor import claims
+from conductor.db.models import Aggregate, Host, Instance, Leftover, Step
+from conductor.routing import Candidate, Route, Wish, route
+from conductor.turn import Turn
+from paddock.actions import CLEANING
+
+LIVE = ("accepted", "running")
+
+
+def candidates(turn: Turn) -> list[Candidate]:
+    """All hosts as routing sees them."""
+    return [_candidate(turn, host) for host in turn.all(sa.select(Host).order_by(Host.name))]
+
+
+def _candidate(turn: Turn, host: Host) -> Candidate:
+    conf = turn.conf
+    return Candidate(
+        name=host.name,
+        zone=host.zone,
+        up=is_up(host),
+        disabled=host.disabled,
+        paused=host.paused > 0,
+        capabilities=capabilities(host),
+        free_vcpus=host.vcpus * conf.cpu_ratio - host.claimed_vcpus,
+        free_memory_mb=host.memory_mb * conf.memory_ratio - host.claimed_memory_mb,
+        free_disk_gb=host.disk_gb * conf.disk_ratio - host.claimed_disk_gb,
+    )
+
+
+def is_up(host: Host) -> bool:
+    """Whether the host can be given work."""
+    return host.state == "up" and not host.forced_down
+
+
+def is_dead(host: Host | None) -> bool:
+    """Whether nothing can be expected of the host: a verdict says so, or an administrator."""
+    return host is None or host.state == "down" or host.forced_down
+
+
+def capabilities(host: Host) -> frozenset[str]:
+    """Names of what the host's driver can do."""
+    return frozenset(host.facts.get("capabilities", ()))
+
+
+def zone_exists(turn: Turn, zone: str) -> bool:
+    """Whether some host or aggregate has this availability zone."""
+    return (
+        turn.first(sa.select(Host).where(Host.zone == zone)) is not None
+        or turn.first(sa.select(Aggregate).where(Aggregate.zone == zone)) is not None
+    )
+
+
+def barred(turn: Turn, instance_id: str) -> frozenset[str]:
+    """Hosts that have yet to clean up after an instance, so cannot receive it."""
+    left = turn.all(sa.select(Leftover).where(Leftover.instance_id == instance_id))
+    cleaning = turn.all(
+        sa.select(Step).where(
+            Step.instance_id == instance_id, Step.kind.in_(CLEANING), Step.status.in_(LIVE)
+        )
+    )
+    return frozenset({row.host for row in left} | {step.host for step in cleaning})
+
+
+def claim_first(
+    turn: Turn,
+    instance: Instance,
+    wish: Wish,
+    action_id: str,
+    refuse: Callable[[Route], Exception],
+) -> str:
+    """Claim room for an instance on the best host that has it.
+
+    :param refuse: makes the error that is raised when no host can
+    :return: the host's name
+    """
+    found = route(wish, candidates(turn))
+    for host in found.hosts:
+        here = host == wish.disk_host
+        kinds = (claims.COMPUTE,) if here else (claims.COMPUTE, claims.DISK)
+        if claims.take(turn, instance, host, kinds, action_id):
+            return host
+    raise refuse(found)

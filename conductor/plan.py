@@ -1,0 +1,98 @@
+"""The steps of an action: their rows, their deadlines, and when the next one's turn comes."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+from conductor.db.models import Action, Step
+from conductor.turn import Hint, Turn
+from paddock.actions import ACTIONS, StepKind
+
+Plan = Sequence[tuple[StepKind, str]]
+LIVE = ("accepted", "running")
+UNDONE = ("waiting", *LIVE)
+
+
+def seconds(turn: Turn, verb: str) -> float:
+    """How long each step of a verb may take, from the configuration or the table of actions."""
+    return float(turn.conf.deadlines.get(verb, ACTIONS[verb].deadline))
+
+
+def deadlines(turn: Turn, verb: str) -> dict[str, datetime.datetime]:
+    """The deadlines of a step that is issued now."""
+    allowed = seconds(turn, verb)
+    limit = max(allowed, turn.conf.deadline_limit)
+    return {
+        "deadline": turn.now + datetime.timedelta(seconds=allowed),
+        "hard_deadline": turn.now + datetime.timedelta(seconds=limit),
+    }
+
+
+def insert(turn: Turn, action: Action, plan: Plan, together: bool = False) -> list[Step]:
+    """Write an action's steps; the first is accepted, the rest wait for their turn.
+
+    :param together: all are accepted at once
+    """
+    steps = []
+    for ordinal, (kind, host) in enumerate(plan):
+        due = together or ordinal == 0
+        steps.append(_step(turn, action, ordinal, kind, host, due))
+    for step in steps:
+        turn.add(step)
+    return steps
+
+
+def _step(turn: Turn, action: Action, ordinal: int, kind: StepKind, host: str, due: bool) -> Step:
+    return Step(
+        id=turn.new_id(),
+        action_id=action.id,
+        instance_id=action.instance_id,
+        ordinal=ordinal,
+        kind=kind.value,
+        host=host,
+        status="accepted" if due else "waiting",
+        created_at=turn.now,
+        hinted_at=turn.now if due else None,
+        **(deadlines(turn, action.verb) if due else {}),
+    )
+
+
+def issue(turn: Turn, step: Step, verb: str) -> None:
+    """A waiting step's turn has come: its deadline begins, and its host hears of it."""
+    step_id, host = step.id, step.host
+    turn.must(
+        Step,
+        Step.id == step_id,
+        Step.status == "waiting",
+        status="accepted",
+        hinted_at=turn.now,
+        **deadlines(turn, verb),
+    )
+    turn.hints.append(Hint(host, step_id))
+
+
+def end(turn: Turn, step: Step, status: str, reason: str | None = None) -> None:
+    """A step ends as it was read; Moved when it went on meanwhile."""
+    turn.must(
+        Step,
+        Step.id == step.id,
+        Step.status == step.status,
+        Step.attempt == step.attempt,
+        status=status,
+        finished_at=turn.now,
+        reason=reason,
+    )
+
+
+def end_action(turn: Turn, action_id: str, status: str, reason: str | None = None) -> None:
+    """A live action ends; Moved when it has ended already."""
+    turn.must(
+        Action,
+        Action.id == action_id,
+        Action.status.in_(LIVE),
+        status=status,
+        reason=reason,
+        updated_at=turn.now,
+        finished_at=turn.now,
+    )

@@ -1,0 +1,239 @@
+"""Reconcile: what a host has, compared with the ledger.
+
+Nothing of an instance with a live action is touched. What is left of interrupted moves is decided
+by one table, :data:`KEEPER`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from conductor import addresses, claims, leftovers, observations
+from conductor.agents import speaking
+from conductor.db.models import Host, Instance, Leftover, Step
+from conductor.plan import LIVE
+from conductor.turn import Turn
+from paddock.actions import OBSERVATIONS, Seen, VmState
+from paddock.records import Found, Verdict
+
+KEEPER = {
+    ("disk", "guest"): "target",
+    ("disk", "disk"): "target",
+    ("disk", "nothing"): "source",
+    ("gone", "guest"): "target",
+    ("gone", "disk"): "target",
+    ("gone", "nothing"): "nobody",
+}
+"""(what the source has, what the target has) → who keeps the machine after a move whose launch
+began and of which nobody knows the end. A copy is verified before the launch, and what was
+launched may have written to it: so the target's is never the worse one."""
+
+
+def reconcile(turn: Turn, name: str, epoch: str, found: list[Found]) -> list[Verdict]:
+    """Judge everything that an agent found, and note what it did not find.
+
+    :raises StaleEpoch: the caller is not the host's newest agent
+    """
+    host = speaking(turn, name, epoch)
+    things = {thing.instance_id: thing for thing in found}
+    odd = {row.instance_id for row in leftovers.on_host(turn, name)}
+    here = {instance.id: instance for instance in _expected(turn, name)}
+    verdicts = []
+    for key in sorted(odd | set(things) | set(here)):
+        thing = things.get(key)
+        if key not in odd and _is_in_place(here.get(key), thing):
+            verdicts.append(_say(thing, "keep", 0, "it is in its place"))
+        else:
+            verdicts.append(turn.attempt(lambda k=key, t=thing: _judge(turn, host, k, t)))  # type: ignore[misc]
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _expected(turn: Turn, host: str) -> list[Instance]:
+    here = sa.or_(Instance.host == host, Instance.disk_host == host)
+    return turn.all(sa.select(Instance).where(here, Instance.deleted.is_(False)))
+
+
+def _is_in_place(instance: Instance | None, thing: Found | None) -> bool:
+    """Whether ledger and host agree, as they mostly do; this needs no further query."""
+    if instance is None or thing is None:
+        return False
+    if min(_generations(thing), default=0) < instance.disk_generation:
+        return False
+    state = (instance.vm_state, instance.power_state)
+    return OBSERVATIONS.get((VmState(instance.vm_state), thing.seen)) in (None, state)
+
+
+def _judge(turn: Turn, host: Host, instance_id: str, thing: Found | None) -> Verdict | None:
+    instance = turn.get(Instance, instance_id)
+    if instance is None or instance.deleted:
+        return _judge_dead(turn, host, instance_id, instance, thing)
+    if instance.busy or _is_cleaning(turn, instance, host):
+        return _say(thing, "keep", 0, "an action is going on")
+    _settle_guest(turn, instance, host, thing)
+    instance = turn.get(Instance, instance_id)
+    assert instance is not None
+    return _judge_idle(turn, host, instance, thing)
+
+
+def _say(thing: Found | None, verdict: str, below: int, reason: str) -> Verdict | None:
+    if thing is None:
+        return None
+    return Verdict(instance_id=thing.instance_id, verdict=verdict, below=below, reason=reason)
+
+
+def _judge_dead(
+    turn: Turn, host: Host, instance_id: str, instance: Instance | None, thing: Found | None
+) -> Verdict | None:
+    if thing is None:
+        _settle(turn, host, instance_id)
+        return None
+    if instance is None:
+        return _say(thing, "unknown", 0, "nobody knows it")
+    below = max(instance.generation, *_generations(thing)) + 1
+    return _say(thing, "remove", below, "it was deleted")
+
+
+def _judge_idle(turn: Turn, host: Host, instance: Instance, thing: Found | None) -> Verdict | None:
+    home = host.name in (instance.host, instance.disk_host)
+    if thing is None:
+        _settle(turn, host, instance.id)
+        observations.apply(turn, instance.id, host.name, Seen.GONE)
+        return None
+    if not home:
+        return _say(thing, "remove", instance.generation + 1, "it is elsewhere")
+    if min(_generations(thing), default=instance.disk_generation) < instance.disk_generation:
+        return _say(thing, "remove", instance.disk_generation, "a newer one is here")
+    observations.apply(turn, instance.id, host.name, thing.seen)
+    _settle(turn, host, instance.id)
+    return _say(thing, "keep", 0, "it is in its place")
+
+
+def _generations(thing: Found) -> list[int]:
+    own = [] if thing.generation is None else [thing.generation]
+    return own + thing.disks
+
+
+def _is_cleaning(turn: Turn, instance: Instance, host: Host) -> bool:
+    query = sa.select(Step).where(
+        Step.instance_id == instance.id, Step.host == host.name, Step.status.in_(LIVE)
+    )
+    return turn.first(query) is not None
+
+
+# --- what became of a launch that nobody saw end
+
+
+def _settle_guest(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> None:
+    rows = leftovers.of_instance(turn, instance.id, leftovers.GUEST)
+    row = next((row for row in rows if row.host == host.name), None)
+    if row is None:
+        return
+    leftovers.settle(turn, row)
+    if instance.disk_host == host.name:
+        changes = _stayed(turn, instance, host, thing)
+    else:
+        changes = _moved(turn, instance, host, thing)
+    if changes:
+        turn.must(
+            Instance, Instance.id == instance.id, Instance.busy.is_(None),
+            Instance.generation == instance.generation, updated_at=turn.now, **changes,
+        )  # fmt: skip
+
+
+def _stayed(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> dict[str, Any]:
+    """A launch on the disk's own host: it runs, or the room that it had is free."""
+    if instance.vm_state == VmState.POWERED_OFF:
+        return _woken(turn, instance, host, thing)
+    if instance.vm_state == VmState.ERROR and thing is None:
+        claims.release(turn, instance.id)
+        return {"host": None, "disk_host": None}
+    return {}
+
+
+def _woken(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> dict[str, Any]:
+    """A machine that was off is what the host shows, or still off and without room."""
+    shown = OBSERVATIONS.get((VmState.STOPPED, thing.seen)) if thing else None
+    if shown is None:
+        claims.release(turn, instance.id, host.name, claims.COMPUTE)
+        return {}
+    return {"vm_state": shown[0].value, "power_state": shown[1].value}
+
+
+def _moved(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> dict[str, Any]:
+    source = turn.get(Host, str(instance.disk_host))
+    keeper = KEEPER["disk" if source else "gone", _at_target(instance, thing)]
+    if keeper == "target":
+        if source:
+            leftovers.leave(turn, source.name, leftovers.DISK, instance.id, instance.generation)
+        own = {
+            "disk_host": host.name,
+            "disk_generation": instance.generation,
+            "zone": host.zone,
+        }
+        if instance.vm_state != VmState.POWERED_OFF:
+            return own
+        return own | _woken(turn, instance, host, thing)
+    claims.release(turn, instance.id, host.name)
+    if keeper == "nobody":
+        return {"host": None, "disk_host": None, "vm_state": VmState.ERROR.value}
+    off = VmState.ERROR if instance.vm_state == VmState.ERROR else VmState.POWERED_OFF
+    return {"host": instance.disk_host, "vm_state": off.value}
+
+
+def _at_target(instance: Instance, thing: Found | None) -> str:
+    if thing is None:
+        return "nothing"
+    if thing.generation == instance.generation:
+        return "guest"
+    return "disk" if instance.generation in thing.disks else "nothing"
+
+
+# --- afterwards
+
+
+def reconciled(turn: Turn, name: str, epoch: str, removed: list[Verdict]) -> None:
+    """The verdicts were carried out: their leftovers are settled and the host is up.
+
+    What came up meanwhile is ordered anew by the reaper.
+
+    :raises StaleEpoch: the caller is not the host's newest agent
+    """
+    host = speaking(turn, name, epoch)
+    gone = [verdict for verdict in removed if verdict.verdict == "remove"]
+    for verdict in sorted(gone, key=lambda verdict: verdict.instance_id):
+        turn.attempt(lambda v=verdict: _settle(turn, host, v.instance_id, v.below))  # type: ignore[misc]
+    turn.change(Host, Host.name == name, Host.epoch == epoch, reconcile=False)
+    facts = (Host.name == name, Host.epoch == epoch, Host.state == "reconciling")
+    turn.change(Host, *facts, state="up")
+    if not any(row.kind == leftovers.INSTANCE for row in leftovers.on_host(turn, name)):
+        addresses.end_quarantine(turn, name)
+
+
+def _settle(turn: Turn, host: Host, instance_id: str, below: int | None = None) -> None:
+    """Strike out what is left of an instance on a host, and the claims that it had there.
+
+    :param below: what was removed; None when nothing is there
+    """
+    instance = turn.get(Instance, instance_id)
+    if instance is not None and instance.busy:
+        return
+    left = _left_of(turn, host, instance_id)
+    home = instance is not None and host.name in (instance.host, instance.disk_host)
+    held = [] if home else [c for c in claims.held(turn, instance_id) if c.host == host.name]
+    if instance is not None and (left or held):
+        idle = (Instance.id == instance.id, Instance.busy.is_(None))
+        turn.must(Instance, *idle, Instance.host == instance.host, updated_at=turn.now)
+    for row in left:
+        if row.kind != leftovers.GUEST and (below is None or row.generation <= below):
+            leftovers.settle(turn, row)
+    if held:
+        claims.release(turn, instance_id, host.name)
+
+
+def _left_of(turn: Turn, host: Host, instance_id: str) -> list[Leftover]:
+    query = sa.select(Leftover).where(
+        Leftover.host == host.name, Leftover.instance_id == instance_id
+    )
+    return turn.all(query)

@@ -1,0 +1,151 @@
+"""start, hand_back and progress: what agents say of a step before it ends."""
+
+from __future__ import annotations
+
+import datetime
+
+from conductor import ending, plan
+from conductor.agents import speaking
+from conductor.db.models import Action, Host, Instance, Step
+from conductor.orders import work_order
+from conductor.turn import Hint, Turn
+from paddock.actions import CLEANING, LAUNCHING
+from paddock.errors import StepRefused
+from paddock.records import Progress, StepRef, WorkOrder
+
+
+def start(turn: Turn, ref: StepRef) -> WorkOrder:
+    """``accepted → running``, and what the worker needs; repeating it repeats the answer.
+
+    The start of a step that may launch moves the instance to its host, with a new generation.
+
+    :raises StaleEpoch: the caller is not the host's newest agent
+    :raises StepRefused: the row does not wait for this host and attempt, or its time is over
+    """
+    host = speaking(turn, ref.host, ref.epoch)
+    step = _named(turn, ref)
+    action, instance = turn.get(Action, step.action_id), turn.get(Instance, step.instance_id)
+    if action is None or instance is None:
+        raise StepRefused(f"Step {ref.step_id} has no action.")
+    if step.status == "accepted":
+        _check_start(turn, host, step, instance)
+        _begin(turn, ref, step, action, instance)
+        step, instance = _named(turn, ref), turn.get(Instance, instance.id) or instance
+    elif step.status != "running" or step.epoch != ref.epoch:
+        raise StepRefused(f"Step {ref.step_id} is {step.status}.")
+    return work_order(turn, step, action, instance)
+
+
+def _named(turn: Turn, ref: StepRef) -> Step:
+    step = turn.get(Step, ref.step_id)
+    if step is None or (step.host, step.attempt) != (ref.host, ref.attempt):
+        raise StepRefused(f"Step {ref.step_id} does not wait for {ref.host}.")
+    return step
+
+
+def _check_start(turn: Turn, host: Host, step: Step, instance: Instance) -> None:
+    if host.state != "up" or host.forced_down:
+        raise StepRefused(f"Host {host.name} is {host.state} and starts nothing.")
+    if step.deadline is None or step.deadline <= turn.now:
+        raise StepRefused(f"The time of step {step.id} is over.")
+    if step.kind not in CLEANING and instance.busy != step.action_id:
+        raise StepRefused(f"Instance {instance.id} is not busy with step {step.id}.")
+
+
+def _begin(turn: Turn, ref: StepRef, step: Step, action: Action, instance: Instance) -> None:
+    """Instance, then step, then action: the order in which all take their locks."""
+    if step.kind in LAUNCHING:
+        moves = instance.host != step.host
+        turn.must(
+            Instance,
+            Instance.id == instance.id,
+            Instance.busy == action.id,
+            Instance.host == instance.host,
+            Instance.generation == instance.generation,
+            host=step.host,
+            generation=instance.generation + moves,
+            disk_host=instance.disk_host or step.host,
+            last_action=action.id,
+        )
+    elif step.kind not in CLEANING:
+        turn.must(
+            Instance, Instance.id == instance.id, Instance.busy == action.id,
+            last_action=action.id,
+        )  # fmt: skip
+    turn.must(
+        Step,
+        Step.id == step.id,
+        Step.status == "accepted",
+        Step.host == ref.host,
+        Step.attempt == ref.attempt,
+        status="running",
+        epoch=ref.epoch,
+        started_at=step.started_at or turn.now,
+    )
+    if action.status == "accepted":
+        turn.change(
+            Action, Action.id == action.id, Action.status == "accepted", status="running",
+            updated_at=turn.now,
+        )  # fmt: skip
+
+
+def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:
+    """A running step that its host's new process does not hold waits again, or fails at last.
+
+    :param recorded_epoch: of the process that started it
+    :return: False when the step is no longer so
+    """
+    speaking(turn, ref.host, ref.epoch)
+    step = turn.get(Step, ref.step_id)
+    found = step and (step.host, step.attempt, step.status, step.epoch)
+    if step is None or found != (ref.host, ref.attempt, "running", recorded_epoch):
+        return False
+    if step.attempt >= turn.conf.max_attempts:
+        ending.fail(turn, step, f"given up after {step.attempt} attempts", None)
+        return True
+    turn.must(
+        Step,
+        Step.id == step.id,
+        Step.status == "running",
+        Step.attempt == ref.attempt,
+        Step.epoch == recorded_epoch,
+        status="accepted",
+        attempt=ref.attempt + 1,
+        epoch=None,
+        hinted_at=turn.now,
+    )
+    turn.hints.append(Hint(ref.host, ref.step_id))
+    return True
+
+
+def progress(turn: Turn, told: Progress) -> None:
+    """Bytes that grew move the deadline, up to the hard one.
+
+    :raises StepRefused: the step no longer runs under this attempt
+    """
+    ref = told.step
+    step = turn.get(Step, ref.step_id)
+    mine = (ref.host, ref.attempt, "running", ref.epoch)
+    if step is None or (step.host, step.attempt, step.status, step.epoch) != mine:
+        raise StepRefused(f"Step {ref.step_id} no longer runs as attempt {ref.attempt}.")
+    if told.done <= step.done:
+        return
+    turn.must(
+        Step,
+        Step.id == step.id,
+        Step.status == "running",
+        Step.attempt == ref.attempt,
+        Step.done == step.done,
+        done=told.done,
+        total=told.total,
+        deadline=_moved_deadline(turn, step),
+    )
+
+
+def _moved_deadline(turn: Turn, step: Step) -> datetime.datetime:
+    action = turn.get(Action, step.action_id)
+    assert action is not None
+    assert step.deadline is not None
+    assert step.hard_deadline is not None
+    anew = turn.now + datetime.timedelta(seconds=plan.seconds(turn, action.verb))
+    return max(step.deadline, min(anew, step.hard_deadline))

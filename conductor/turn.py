@@ -1,0 +1,196 @@
+"""One transaction over the ledger: what it reads, what it changes, what to say afterwards.
+
+Every change names the facts that it was decided on in its WHERE; when one of them has moved on,
+:class:`Moved` undoes the attempt and the decision is made anew on fresh rows. So nothing here
+needs SELECT FOR UPDATE, and it is the same on SQLite, PostgreSQL and MariaDB.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+from oslo_config import cfg
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from conductor.db.models import Base
+from paddock.errors import PaddockError, ServiceUnavailable
+
+T = TypeVar("T")
+Row = TypeVar("Row", bound=Base)
+ATTEMPTS = 10
+
+
+class Moved(Exception):
+    """A fact that was read is no longer so: undo, read again, decide again."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A step that waits on a host, for that host's agent to hear of."""
+
+    host: str
+    step_id: str
+
+
+class Store(Protocol):
+    """What the ledger needs of a database."""
+
+    def transaction(self, fn: Callable[[Session], T]) -> T:
+        """Run ``fn`` in one transaction, again after a deadlock."""
+
+    def read(self, fn: Callable[[Session], T]) -> T:
+        """Run ``fn`` that only reads."""
+
+    def now(self, session: Session) -> datetime.datetime:
+        """The database's clock, naive UTC."""
+
+
+@dataclass
+class Turn:
+    """One transaction.
+
+    :ivar clock: reads the database's clock, naive UTC
+    :ivar conf: the options of the group ``conductor``
+    :ivar random: source of ids and addresses
+    :ivar hints: sent after the commit
+    """
+
+    session: Session
+    clock: Callable[[], datetime.datetime]
+    conf: Any
+    random: random.Random
+    hints: list[Hint] = field(default_factory=list)
+
+    @cached_property
+    def now(self) -> datetime.datetime:
+        """The moment of this transaction: the database's clock when it was first asked."""
+        return self.clock()
+
+    def get(self, kind: type[Row], key: Any) -> Row | None:
+        """The row as it is now, None when there is none."""
+        return self.session.get(kind, key, populate_existing=True)
+
+    def all(self, query: sa.Select[tuple[Row]]) -> list[Row]:
+        """The rows of a query as they are now."""
+        fresh = query.execution_options(populate_existing=True)
+        return list(self.session.scalars(fresh))
+
+    def first(self, query: sa.Select[tuple[Row]]) -> Row | None:
+        """The first row of a query as it is now, None when there is none."""
+        fresh = query.limit(1).execution_options(populate_existing=True)
+        return self.session.scalars(fresh).first()
+
+    def change(self, kind: type[Base], *facts: sa.ColumnElement[bool], **values: Any) -> int:
+        """Update the rows for which all facts hold; gives how many."""
+        statement = sa.update(kind).where(*facts).values(**values)
+        return self._execute(statement.execution_options(synchronize_session=False))
+
+    def must(self, kind: type[Base], *facts: sa.ColumnElement[bool], **values: Any) -> None:
+        """Update exactly one row, or raise Moved."""
+        if self.change(kind, *facts, **values) != 1:
+            raise Moved
+
+    def drop(self, kind: type[Base], *facts: sa.ColumnElement[bool]) -> int:
+        """Delete the rows for which all facts hold; gives how many."""
+        statement = sa.delete(kind).where(*facts)
+        return self._execute(statement.execution_options(synchronize_session=False))
+
+    def add(self, row: Base) -> None:
+        """Insert a row now; IntegrityError when it is there."""
+        self.session.add(row)
+        self.session.flush()
+
+    def new_id(self) -> str:
+        """A new random UUID."""
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    def attempt(self, fn: Callable[[], T]) -> T:
+        """Run ``fn`` in a savepoint, again while facts move; what it raises undoes it.
+
+        :raises ServiceUnavailable: the facts moved too often
+        """
+        for _ in range(ATTEMPTS):
+            said = len(self.hints)
+            try:
+                with self.session.begin_nested():
+                    return fn()
+            except (Moved, IntegrityError):
+                del self.hints[said:]
+            except PaddockError:
+                del self.hints[said:]
+                raise
+        raise ServiceUnavailable("Too many others change the same rows; try again.")
+
+    def _execute(self, statement: Any) -> int:
+        self.session.flush()
+        count: int = self.session.execute(statement).rowcount  # type: ignore[attr-defined]
+        return count
+
+
+class Turns:
+    """Runs transactions over the ledger and sends what they leave to say.
+
+    :param store: the database
+    :param conf: a process's configuration
+    :param hint: told of each waiting step after the commit; must not wait
+    :param source: of ids and addresses, for repeatable runs
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        conf: cfg.ConfigOpts,
+        hint: Callable[[str, str], None],
+        source: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._conf = conf
+        self._hint = hint
+        self._random = source or random.SystemRandom()
+
+    def run(self, fn: Callable[[Turn], T]) -> T:
+        """Run ``fn`` in one transaction, then send its hints."""
+        turn, answer = self._store.transaction(lambda session: self._change(session, fn))
+        for hint in turn.hints:
+            self._hint(hint.host, hint.step_id)
+        return answer
+
+    def read(self, fn: Callable[[Turn], T]) -> T:
+        """Run ``fn`` that only reads."""
+        return self._store.read(lambda session: fn(self._turn(session)))
+
+    def _change(self, session: Session, fn: Callable[[Turn], T]) -> tuple[Turn, T]:
+        turn = self._turn(session)
+        return turn, fn(turn)
+
+    def _turn(self, session: Session) -> Turn:
+        return Turn(session, lambda: self._store.now(session), self._conf.conductor, self._random)
+
+
+def by_id(items: Sequence[T], key: Callable[[T], str]) -> list[tuple[int, T]]:
+    """The items with their places, in the order of their ids: locks are taken in that order."""
+    return sorted(enumerate(items), key=lambda pair: key(pair[1]))
+
+
+def each(
+    turn: Turn, items: Sequence[T], key: Callable[[T], str], fn: Callable[[T], Any]
+) -> list[dict[str, Any]]:
+    """Run ``fn`` on each item, in id order; one that fails fails alone.
+
+    :return: for each item, in the order given, ``{"ok": result}`` or ``{"error": document}``
+    """
+    answers: dict[int, dict[str, Any]] = {}
+    for place, item in by_id(items, key):
+        try:
+            answers[place] = {"ok": turn.attempt(lambda item=item: fn(item))}  # type: ignore[misc]
+        except PaddockError as error:
+            answers[place] = {"error": error.to_wire()}
+    return [answers[place] for place in range(len(items))]
