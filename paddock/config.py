@@ -118,6 +118,7 @@ LIBVIRT = [
     cfg.StrOpt("uplink", help="Interface put into the bridge, towards the other hosts."),
     cfg.StrOpt("bridge_address", help="This host's own address on the guests' network, with "
                                       "prefix: 10.99.0.2/24."),
+    cfg.StrOpt("gateway", help="Router that guests on the bridge are told; none by default."),
     cfg.StrOpt("migration_uri", help="URI by which other hosts reach this libvirtd; "
                                      "by default qemu+tcp://<address>/system."),
     cfg.FloatOpt("call_timeout", default=30.0, min=1,

@@ -1,0 +1,193 @@
+"""The connection to libvirt: opened, kept alive, reopened; its events; its errors made ours.
+
+Every call runs in a native thread of its own for which the caller waits a bounded time, so that
+a hypervisor that hangs costs one thread and not the agent. Code in such threads and in libvirt's
+event loop must neither log nor take locks (see ``paddock.runtime``).
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+import libvirt
+
+from paddock.errors import GuestGone, GuestHung, HypervisorError, PaddockError
+from paddock.runtime import Handover, native_thread
+
+T = TypeVar("T")
+KEEPALIVE_SECONDS = 5
+KEEPALIVE_COUNT = 3
+OPEN_POLL = 0.05
+
+
+@functools.cache
+def start_event_loop() -> None:
+    """Have libvirt's event loop in a thread of this process; there is only ever one."""
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)  # else it prints
+    libvirt.virEventRegisterDefaultImpl()
+    native_thread(_run_events, "libvirt-events")
+
+
+def _run_events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def translate(error: libvirt.libvirtError) -> HypervisorError:
+    """Ours for libvirt's error; its number is in ``kwargs["code"]``."""
+    code = error.get_error_code()
+    kind = {
+        libvirt.VIR_ERR_NO_DOMAIN: GuestGone,
+        libvirt.VIR_ERR_OPERATION_TIMEOUT: GuestHung,
+    }.get(code, HypervisorError)
+    message = str(error.get_error_message() or error).strip().splitlines()
+    return kind(f"libvirt: {'; '.join(message)}", code=code)
+
+
+class Task(Generic[T]):
+    """A function that runs in a native thread, and may be left behind there.
+
+    :param function: makes libvirt calls; must neither log nor take locks
+    """
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self._outcome: tuple[T | None, BaseException | None] | None = None
+        self._ended: Handover[bool] = Handover()
+        native_thread(self._run, "libvirt-call")
+
+    def done(self, seconds: float) -> bool:
+        """Wait so long for the end; whether it came."""
+        if self._outcome is None:
+            self._ended.get(seconds)
+        return self._outcome is not None
+
+    def result(self, seconds: float) -> T:
+        """What the function returned, or raise what it raised, with libvirt's errors made ours.
+
+        :raises GuestHung: it did not end within ``seconds``
+        """
+        if not self.done(seconds):
+            raise GuestHung(f"The hypervisor did not answer within {seconds:g} s.")
+        assert self._outcome is not None
+        value, error = self._outcome
+        if error is not None:
+            raise error
+        return cast(T, value)
+
+    def _run(self) -> None:
+        try:
+            self._outcome = (self._function(), None)
+        except libvirt.libvirtError as error:
+            self._outcome = (None, translate(error))
+        except Exception as error:
+            self._outcome = (None, error)
+        self._ended.put(True)
+
+
+class Connection:
+    """One libvirt connection that opens itself when it is needed.
+
+    :param uri: libvirt's
+    :param seconds: after which a call counts as hung
+    :param note: takes a line for the log, from any thread
+    :param on_open: called with libvirt's connection each time it was opened, in a native thread
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        seconds: float,
+        note: Callable[[str], None],
+        on_open: Callable[[Any], None] = lambda _conn: None,
+    ) -> None:
+        self.uri = uri
+        self.seconds = seconds
+        self._note = note
+        self._on_open = on_open
+        self._on_event: Callable[[Any], None] | None = None
+        self._current: Any = None
+        self._trouble = ""
+        self._may_open = collections.deque([True])  # a lock that native threads may use
+
+    def listen(self, on_event: Callable[[Any], None]) -> None:
+        """Have ``on_event(domain)`` called in a native thread whenever a domain's state changed."""
+        self._on_event = on_event
+
+    def start(self, function: Callable[[Any], T]) -> Task[T]:
+        """Start ``function(connection)`` as a task; HypervisorError when there is no connection."""
+        conn = self._usable()
+        return Task(lambda: function(conn))
+
+    def call(self, function: Callable[[Any], T], seconds: float | None = None) -> T:
+        """``function(connection)``, waited for ``seconds``, else as configured.
+
+        :raises GuestGone: libvirt does not know the domain
+        :raises GuestHung: no answer in time
+        :raises HypervisorError: anything else that libvirt says
+        """
+        return self.start(function).result(self.seconds if seconds is None else seconds)
+
+    def close(self) -> None:
+        """Let go of libvirt."""
+        conn, self._current = self._current, None
+        if conn is not None:
+            with contextlib.suppress(PaddockError):
+                Task(lambda: conn.close()).result(self.seconds)
+
+    def _usable(self) -> Any:
+        deadline = time.monotonic() + self.seconds
+        while True:
+            conn = self._current
+            if conn is not None and conn.isAlive():
+                return conn
+            if self._take_turn():
+                Task(self._open).result(self.seconds)
+            elif time.monotonic() > deadline:
+                raise GuestHung(f"The hypervisor at {self.uri} does not answer.")
+            else:
+                time.sleep(OPEN_POLL)
+
+    def _take_turn(self) -> bool:
+        try:
+            return self._may_open.pop()
+        except IndexError:  # somebody else is opening
+            return False
+
+    def _open(self) -> None:
+        try:
+            if self._current is None or not self._current.isAlive():
+                start_event_loop()
+                self._current = self._opened()
+                self._note(f"{self.uri} is connected{' again' if self._trouble else ''}")
+                self._trouble = ""
+        except libvirt.libvirtError as error:
+            trouble = translate(error).message
+            if trouble != self._trouble:
+                self._note(f"{self.uri} cannot be reached: {trouble}")
+            self._trouble = trouble
+            raise
+        finally:
+            self._may_open.append(True)
+
+    def _opened(self) -> Any:
+        if self._current is not None:
+            self._trouble = self._trouble or "lost"
+        conn = libvirt.open(self.uri)
+        with contextlib.suppress(libvirt.libvirtError):  # a driver inside this process has none
+            conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+        kind = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+        conn.domainEventRegisterAny(None, kind, self._tell, None)
+        self._on_open(conn)
+        return conn
+
+    def _tell(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
+        on_event = self._on_event
+        if event != libvirt.VIR_DOMAIN_EVENT_DEFINED and on_event is not None:
+            # Asking libvirt from within its event loop could wait for the loop itself.
+            Task(lambda: on_event(domain))

@@ -1,0 +1,279 @@
+"""The libvirt driver: guests of one host on QEMU or KVM."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import libvirt
+from oslo_config import cfg
+
+from compute_agent.disks import DiskStore
+from compute_agent.drivers.base import (
+    DiskMover,
+    Driver,
+    Launch,
+    Pausable,
+    Suspendable,
+    Work,
+    capabilities_of,
+)
+from compute_agent.drivers.libvirt import facts, mover
+from compute_agent.drivers.libvirt.connection import Connection
+from compute_agent.drivers.libvirt.console import Consoles
+from compute_agent.drivers.libvirt.guest import Guest, Look, look_at, prefix_of
+from compute_agent.drivers.libvirt.launcher import Launcher, Place
+from compute_agent.drivers.libvirt.network import Bridge, BridgeNetwork, UserNetwork
+from compute_agent.drivers.libvirt.notes import Notes
+from compute_agent.drivers.libvirt.probe import Measured, Probe
+from compute_agent.images import ImageCache
+from paddock.actions import Seen
+from paddock.errors import GuestGone, GuestHung, HypervisorError
+from paddock.records import DiskSource, Found, GuestSpec, HostFacts
+
+POLL = 0.1
+PRESS_AGAIN = 4.0
+
+
+class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
+    """Guests through libvirt, at ``libvirt.uri``.
+
+    Domains are named after the cloud, the host and the instance, so several hosts may share one
+    hypervisor (and several drivers one process). All that it keeps lies under ``state_path``.
+
+    :param conf: groups ``compute`` and ``libvirt``, ``host`` and ``state_path``
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        root = Path(conf.state_path).resolve()
+        self._conf = conf
+        self._state = root / "hypervisor.json"
+        images = ImageCache(Path(conf.compute.image_store), root / "images")
+        self._disks = DiskStore(root / "disks", images)
+        self._consoles = Consoles(root / "guests")
+        self._notes = Notes(conf.host)
+        self._connection = Connection(
+            conf.libvirt.uri, conf.libvirt.call_timeout, self._notes.put, self._share_disks
+        )
+        self._probe = Probe(self._connection, root / "probe", conf.libvirt.machine)
+        self._known: Measured | None = None
+        self._network = self._make_network()
+        self._launcher = Launcher(
+            Place(
+                host=conf.host,
+                machine=conf.libvirt.machine,
+                virt_type=lambda: self._measured().virt_type,
+                disks=self._disks,
+                images=images,
+                consoles=self._consoles,
+                network=self._network,
+            )
+        )
+        self._cloud_id = ""
+        self._prefix = ""
+
+    def connect(self, cloud_id: str, on_change: Callable[[str, Seen], None]) -> None:
+        """See the base."""
+        self._cloud_id, self._prefix = cloud_id, prefix_of(cloud_id, self._conf.host)
+        self._connection.listen(lambda domain: self._tell(domain, on_change))
+        self._measured()
+        self._network.ensure()
+
+    def close(self) -> None:
+        """See the base."""
+        self._connection.close()
+        self._notes.close()
+
+    def facts(self) -> HostFacts:
+        """See the base; the first time it opens the hypervisor and may run the probe guest."""
+        measured = self._measured()
+        proved = {*measured.capabilities, DiskMover.name}
+        capabilities = [name for name in capabilities_of(self) if name in proved]
+        return facts.collect(self._conf, self._disks, measured, capabilities)
+
+    def found(self) -> list[Found]:
+        """See the base. Console logs that have grown large are cut on the way."""
+        looks = self._connection.call(self._look_at_all)
+        disks = self._disks.list()
+        for instance_id in looks:
+            self._consoles.trim(instance_id)
+        return [
+            _found(instance_id, looks.get(instance_id), disks.get(instance_id, []))
+            for instance_id in sorted(looks.keys() | disks.keys())
+        ]
+
+    def seen(self, instance_id: str) -> Seen:
+        """See the base."""
+        look = self._guest(instance_id).look()
+        return look.seen if look else Seen.GONE
+
+    def launch(self, guest: GuestSpec, launch: Launch) -> None:
+        """See the base."""
+        self._consoles.trim(guest.id)
+        self._launcher.launch(self._guest(guest.id), guest, launch)
+
+    def shut_down(self, instance_id: str, wait: float, work: Work) -> None:
+        """See the base."""
+        domain = self._guest(instance_id)
+        look = domain.look()
+        if look is None:
+            return
+        if look.seen is Seen.SAVED:
+            domain.drop_saved()
+        elif look.active and not (look.seen is Seen.RUNNING and self._ask(domain, wait, work)):
+            domain.force_off()
+
+    def release(self, guest: GuestSpec) -> None:
+        """See the base. HypervisorError when the guest still runs."""
+        domain = self._guest(guest.id)
+        look = domain.look()
+        if look is not None and look.active:
+            raise HypervisorError(f"The guest {guest.id} still runs.")
+        domain.undefine()
+        self._network.unplug(guest.id)
+
+    def destroy(self, instance_id: str, below: int | None) -> None:
+        """See the base."""
+        domain = self._guest(instance_id)
+        look = domain.look()
+        if look is not None and _is_below(look, below):
+            if look.active:
+                domain.force_off()
+            domain.undefine()
+            look = None
+        self._disks.remove(instance_id, below)
+        if look is None:
+            self._network.unplug(instance_id)
+            if not self._disks.generations(instance_id):
+                self._consoles.remove(instance_id)
+
+    def console(self, instance_id: str, length: int | None) -> str:
+        """See the base."""
+        return self._consoles.read(instance_id, length)
+
+    def pause(self, instance_id: str) -> None:
+        """See the base."""
+        if self._active(instance_id).seen is Seen.RUNNING:
+            self._guest(instance_id).pause()
+
+    def unpause(self, instance_id: str) -> None:
+        """See the base."""
+        if self._active(instance_id).seen is Seen.PAUSED:
+            self._guest(instance_id).unpause()
+
+    def suspend(self, instance_id: str, work: Work) -> None:
+        """See the base. What was under way before is ended first."""
+        domain = self._guest(instance_id)
+        if self.seen(instance_id) is Seen.SAVED:
+            return
+        self._active(instance_id)
+        domain.abort_job()
+        task = domain.save()
+        while not task.done(POLL):
+            try:
+                work.check()
+                self._tell_progress(domain, work)
+            except Exception:
+                domain.abort_job()
+                task.done(self._connection.seconds)
+                raise
+        task.result(0)
+
+    def resume(self, guest: GuestSpec, launch: Launch) -> None:
+        """See the base."""
+        self._launcher.resume(self._guest(guest.id), guest, launch)
+
+    def fetch(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
+        """See the base."""
+        mover.fetch(self._disks, guest.id, source, generation, work, self._connection.seconds)
+
+    def _ask(self, domain: Guest, wait: float, work: Work) -> bool:
+        """Ask the guest to shut down until it has, or ``wait`` seconds are over."""
+        end = time.monotonic() + wait
+        press_at = time.monotonic()
+        while time.monotonic() < end:
+            work.check()
+            if time.monotonic() >= press_at:
+                with contextlib.suppress(HypervisorError):  # it may just have gone
+                    domain.press_power_button()
+                press_at = time.monotonic() + PRESS_AGAIN
+            time.sleep(POLL)
+            look = domain.look()
+            if look is None or not look.active:
+                return True
+        return False
+
+    def _tell_progress(self, domain: Guest, work: Work) -> None:
+        try:
+            work.progress(*domain.job())
+        except GuestHung:
+            raise
+        except HypervisorError:  # the job has just ended
+            return
+
+    def _active(self, instance_id: str) -> Look:
+        look = self._guest(instance_id).look()
+        if look is None or not look.active:
+            raise GuestGone(f"The guest {instance_id} does not run here.")
+        return look
+
+    def _guest(self, instance_id: str) -> Guest:
+        return Guest(self._connection, self._prefix + instance_id)
+
+    def _measured(self) -> Measured:
+        if self._known is None:
+            self._known = self._probe.measure(self._conf.libvirt.virt_type, self._state)
+            self._notes.put(f"guests run on {self._known.why}")
+        return self._known
+
+    def _look_at_all(self, conn: Any) -> dict[str, Look]:
+        looks = {}
+        for domain in conn.listAllDomains():
+            name = domain.name()
+            if name.startswith(self._prefix):
+                with contextlib.suppress(libvirt.libvirtError):  # it has just gone
+                    looks[name.removeprefix(self._prefix)] = look_at(domain)
+        return looks
+
+    def _tell(self, domain: Any, on_change: Callable[[str, Seen], None]) -> None:
+        name = domain.name()
+        if not name.startswith(self._prefix):
+            return
+        try:
+            seen = look_at(domain).seen
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            seen = Seen.GONE
+        on_change(name.removeprefix(self._prefix), seen)
+
+    def _share_disks(self, conn: Any) -> None:
+        if not facts.is_local(self._conf.compute.address):
+            mover.share(conn, self._disks.root)
+
+    def _make_network(self) -> UserNetwork:
+        options = self._conf.libvirt
+        if options.network == "user":
+            return UserNetwork()
+        if not options.bridge_address:
+            raise HypervisorError("libvirt.bridge_address must be this host's own on the bridge.")
+        bridge = Bridge(options.bridge, options.bridge_address, options.gateway, options.uplink)
+        return BridgeNetwork(self._connection, bridge)
+
+
+def _found(instance_id: str, look: Look | None, disks: list[int]) -> Found:
+    marks = look.marks if look else None
+    return Found(
+        instance_id=instance_id,
+        generation=marks.generation if marks else None,
+        launched_by=marks.launched_by if marks else None,
+        seen=look.seen if look else Seen.GONE,
+        disks=disks,
+    )
+
+
+def _is_below(look: Look, below: int | None) -> bool:
+    return below is None or look.marks is None or look.marks.generation < below

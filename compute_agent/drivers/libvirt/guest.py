@@ -1,0 +1,203 @@
+"""One domain: what it is, and the few things that are done to it."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import libvirt
+
+from compute_agent.drivers.libvirt import xml
+from compute_agent.drivers.libvirt.connection import Connection, Task
+from compute_agent.drivers.libvirt.xml import Marks
+from paddock.actions import Seen
+from paddock.errors import GuestGone
+
+T = TypeVar("T")
+UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+ENDED_BADLY = {
+    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED,
+    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED,
+    libvirt.VIR_DOMAIN_SHUTOFF_FAILED,
+    libvirt.VIR_DOMAIN_SHUTOFF_DAEMON,
+}
+CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+STOPPED = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED, libvirt.VIR_DOMAIN_NOSTATE)
+
+
+def prefix_of(cloud_id: str, host: str) -> str:
+    """What the names of a host's domains begin with.
+
+    Hosts of one process share a hypervisor in the embedded profile, so the name tells them apart.
+    """
+    digest = hashlib.sha256(f"{cloud_id}/{host}".encode()).hexdigest()
+    return f"paddock-{digest[:8]}-"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a domain showed.
+
+    :ivar marks: None when its metadata is not ours
+    """
+
+    seen: Seen
+    marks: Marks | None
+
+    @property
+    def active(self) -> bool:
+        """Whether it has memory and processors."""
+        return self.seen in (Seen.RUNNING, Seen.PAUSED)
+
+
+def look_at(domain: Any) -> Look:
+    """Look at a domain of libvirt's; called in a native thread."""
+    try:
+        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml.PADDOCK)
+        marks = xml.read_marks(text)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+            raise
+        marks = None
+    state, reason = domain.state()
+    return Look(_seen(domain, state, reason, marks is not None and marks.forced), marks)
+
+
+def _seen(domain: Any, state: int, reason: int, forced: bool) -> Seen:
+    if state == libvirt.VIR_DOMAIN_PAUSED:
+        return Seen.PAUSED
+    if state not in STOPPED:
+        return Seen.RUNNING
+    if domain.hasManagedSaveImage():
+        return Seen.SAVED
+    if state == libvirt.VIR_DOMAIN_CRASHED:
+        return Seen.CRASHED
+    # The reason is forgotten when libvirt restarts; then a guest counts as shut down.
+    return Seen.CRASHED if reason in ENDED_BADLY and not forced else Seen.OFF
+
+
+class Guest:
+    """A domain by name; it need not be there. Errors are those of :class:`Connection`."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self.name = name
+
+    def look(self) -> Look | None:
+        """What it is now; None when there is no such domain."""
+        try:
+            return self._do(look_at)
+        except GuestGone:
+            return None
+
+    def define(self, document: Callable[[str], str], instance_id: str) -> None:
+        """Define it anew.
+
+        :param document: makes its XML from a uuid: the instance's own, unless a domain of another
+            host on the same hypervisor has that now
+        """
+
+        def work(conn: Any) -> None:
+            try:
+                taken = conn.lookupByUUIDString(instance_id).name() != self.name
+            except libvirt.libvirtError:
+                taken = False
+            own = uuid.uuid5(uuid.UUID(instance_id), self.name) if taken else instance_id
+            conn.defineXML(document(str(own)))
+
+        self._connection.call(work)
+
+    def start(self, longer: float = 0.0) -> None:
+        """Start it, from its saved memory if there is any, which may take so much longer."""
+        self._connection.call(
+            lambda conn: conn.lookupByName(self.name).create(), self._connection.seconds + longer
+        )
+
+    def pause(self) -> None:
+        """Stop its processors."""
+        self._do(lambda domain: domain.suspend())
+
+    def unpause(self) -> None:
+        """Let its processors go on."""
+        self._do(lambda domain: domain.resume())
+
+    def press_power_button(self) -> None:
+        """Ask the guest to shut down, by ACPI."""
+        self._do(lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+
+    def save(self) -> Task[None]:
+        """Begin to store its memory; it will run on when it is started again."""
+        return self._connection.start(
+            lambda conn: conn.lookupByName(self.name).managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING)
+        )
+
+    def job(self) -> tuple[int, int]:
+        """(done, total) bytes of the job that goes on; zeros when none does."""
+
+        def work(domain: Any) -> tuple[int, int]:
+            info = domain.jobInfo()
+            return int(info[4]), int(info[3])
+
+        return self._do(work)
+
+    def abort_job(self) -> None:
+        """End the job that goes on, if any does."""
+
+        def work(domain: Any) -> None:
+            if domain.isActive() and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
+                domain.abortJob()
+
+        self._do(work)
+
+    def force_off(self) -> None:
+        """End it at once and note that it was us."""
+
+        def work(domain: Any) -> None:
+            self._mark(domain, lambda marks: replace(marks, forced=True))
+            try:
+                domain.destroy()
+            except libvirt.libvirtError:
+                # Right after a hypervisor was reopened this may fail though it worked.
+                if domain.isActive():
+                    raise
+
+        self._do(work)
+
+    def drop_saved(self) -> None:
+        """Throw its saved memory away."""
+        self._do(lambda domain: domain.managedSaveRemove() if domain.hasManagedSaveImage() else 0)
+
+    def mark_saved(self, marks: Marks) -> None:
+        """Have other marks in the definition and in the saved memory."""
+
+        def work(domain: Any) -> None:
+            saved = domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
+            domain.managedSaveDefineXML(
+                xml.with_marks(saved, marks), libvirt.VIR_DOMAIN_SAVE_RUNNING
+            )
+            self._mark(domain, lambda _old: marks)
+
+        self._do(work)
+
+    def undefine(self) -> None:
+        """Remove its definition and saved memory; harmless when it is not there."""
+        try:
+            self._do(lambda domain: domain.undefineFlags(UNDEFINE))
+        except GuestGone:
+            return
+
+    def _mark(self, domain: Any, change: Callable[[Marks], Marks]) -> None:
+        element = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+        text = domain.metadata(element, xml.PADDOCK, CONFIG)
+        new = xml.marks_xml(change(xml.read_marks(text)))
+        domain.setMetadata(element, new, "paddock", xml.PADDOCK, CONFIG)
+
+    def _do(self, function: Callable[[Any], T]) -> T:
+        return self._connection.call(lambda conn: function(conn.lookupByName(self.name)))

@@ -1,0 +1,121 @@
+"""How guests are connected: nothing to do for QEMU's user network, DHCP entries on the bridge."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import libvirt
+
+from compute_agent.drivers.libvirt import xml
+from compute_agent.drivers.libvirt.connection import Connection
+from compute_agent.drivers.libvirt.xml import HostEntry
+from paddock.errors import HypervisorError
+from paddock.records import GuestSpec
+
+IP_SECONDS = 10
+
+
+class UserNetwork:
+    """Each guest by itself behind QEMU; all is in the domain."""
+
+    kind = "user"
+
+    def ensure(self) -> None:
+        """Have the host ready for guests."""
+
+    def plug(self, guest: GuestSpec) -> None:
+        """Make the guest's ports known before it is launched; harmless to repeat."""
+
+    def unplug(self, instance_id: str) -> None:
+        """Forget the guest's ports."""
+
+
+class Bridge(NamedTuple):
+    """The bridge that libvirt makes on this host.
+
+    :ivar address: the host's own on it, with prefix
+    :ivar gateway: told to guests as their router
+    :ivar uplink: interface towards the other hosts, put into the bridge
+    """
+
+    name: str
+    address: str
+    gateway: str | None
+    uplink: str | None
+
+
+class BridgeNetwork(UserNetwork):
+    """One layer-2 network over all hosts; libvirt's dnsmasq answers this host's guests only."""
+
+    kind = "bridge"
+
+    def __init__(self, connection: Connection, bridge: Bridge) -> None:
+        self._connection = connection
+        self._bridge = bridge
+
+    def ensure(self) -> None:
+        """See the base. Raises HypervisorError when the network cannot be had."""
+        self._connection.call(self._start)
+        if self._bridge.uplink:
+            self._enslave(self._bridge.uplink)
+
+    def plug(self, guest: GuestSpec) -> None:
+        """See the base."""
+        self.ensure()
+        wanted = xml.host_entries_of(guest)
+        self._connection.call(lambda conn: _exchange(conn, guest.id, wanted))
+
+    def unplug(self, instance_id: str) -> None:
+        """See the base."""
+        self._connection.call(lambda conn: _exchange(conn, instance_id, []))
+
+    def _start(self, conn: Any) -> None:
+        try:
+            network = conn.networkLookupByName(xml.NETWORK)
+            if network.isActive():
+                return
+            network.undefine()  # it may be of another configuration
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_NETWORK:
+                raise
+        bridge = self._bridge
+        network = conn.networkDefineXML(
+            xml.network_xml(bridge.name, bridge.address, bridge.gateway)
+        )
+        network.create()
+
+    def _enslave(self, uplink: str) -> None:
+        device = Path("/sys/class/net") / uplink
+        if (device / "master").resolve().name == self._bridge.name:
+            return
+        # libvirt forgets foreign members whenever it starts its bridge.
+        for words in (["master", self._bridge.name], ["up"]):
+            done = subprocess.run(
+                ["ip", "link", "set", "dev", uplink, *words],
+                capture_output=True, text=True, timeout=IP_SECONDS, check=False,
+            )  # fmt: skip
+            if done.returncode:
+                raise HypervisorError(
+                    f"{uplink} cannot be put into {self._bridge.name}: {done.stderr.strip()}"
+                )
+
+
+def _exchange(conn: Any, instance_id: str, wanted: list[HostEntry]) -> None:
+    """Have exactly these entries of the instance, and no other with their addresses."""
+    network = conn.networkLookupByName(xml.NETWORK)
+    there = xml.read_host_entries(network.XMLDesc())
+    macs, addresses = {entry.mac for entry in wanted}, {entry.address for entry in wanted}
+    for entry in there:
+        meant = entry.name.startswith(f"{instance_id}-")
+        if (meant or entry.mac in macs or entry.address in addresses) and entry not in wanted:
+            _update(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, entry)
+    for entry in wanted:
+        if entry not in there:
+            _update(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, entry)
+
+
+def _update(network: Any, command: int, entry: HostEntry) -> None:
+    flags = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
+    network.update(command, libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, entry.document, flags)
