@@ -115,7 +115,9 @@ class CatalogClient:
     """What the API asks of the conductor about everything else (topic conductor-api).
 
     Small resources share one shape: ``list``, ``get``, ``create``, ``update``, ``delete`` of a
-    named collection. Collections: flavors, images, aggregates, zones, hosts, networks.
+    named collection. Collections: flavors, images, aggregates, zones, hosts, networks. Fields,
+    filters and sort keys are named as in the records; a filter's value is one that must be equal,
+    or a list of those that may be. Markers and keys are ids; hosts are also found by name.
     """
 
     def __init__(self, caller: Caller) -> None:
@@ -141,7 +143,11 @@ class CatalogClient:
     def list(
         self, ctxt: RequestContext, collection: str, kind: type[T], listing: r.Listing
     ) -> list[T]:
-        """A page of a collection."""
+        """A page of a collection.
+
+        Flavors have the filters ``min_memory_mb`` and ``min_disk_gb`` too, and are those that are
+        public unless ``is_public`` is false or, for all, None.
+        """
         answer = self._caller.call(ctxt, f"list_{collection}", listing=wire(listing))
         return read(answer, list[kind])  # type: ignore[valid-type]
 
@@ -152,14 +158,19 @@ class CatalogClient:
     def create(
         self, ctxt: RequestContext, collection: str, kind: type[T], fields: dict[str, Any]
     ) -> T:
-        """Make a thing; Conflict when it is there."""
+        """Make a thing; Conflict when it is there. Flavors: any fields; aggregates: name, zone."""
         return read(self._caller.call(ctxt, f"create_{collection}", fields=fields), kind)
 
     def update(
         self, ctxt: RequestContext, collection: str, kind: type[T], key: str,
         changes: dict[str, Any],
     ) -> T:  # fmt: skip
-        """Change a thing. For hosts: ``disabled``, ``disabled_reason``, ``forced_down``."""
+        """Change a thing.
+
+        Flavors: ``description``, ``extra_specs``. Aggregates: ``name``, ``zone``, ``metadata``,
+        ``add_host``, ``remove_host``. Hosts: ``disabled``, ``disabled_reason``, ``forced_down``.
+        Maps are merged; a None in one removes that name.
+        """
         answer = self._caller.call(ctxt, f"update_{collection}", key=key, changes=changes)
         return read(answer, kind)
 

@@ -153,7 +153,8 @@ class Host(Base):
     """A compute host.
 
     ``state``: ``up``, ``down`` (a verdict) or ``reconciling``. ``epoch`` is the newest agent
-    process. ``claimed_*`` sum up the rows of claims.
+    process. ``own_zone`` is the one that its agent names, ``zone`` that of its aggregate if that
+    has one. ``claimed_*`` sum up the rows of claims.
     """
 
     __tablename__ = "hosts"
@@ -161,6 +162,7 @@ class Host(Base):
     id: Mapped[str] = mapped_column(Uuid, unique=True)
     machine_id: Mapped[str]
     zone: Mapped[str]
+    own_zone: Mapped[str | None]
     state: Mapped[str] = mapped_column(sa.String(16))
     epoch: Mapped[str] = mapped_column(Uuid)
     last_heartbeat: Mapped[datetime.datetime]

@@ -157,6 +157,7 @@ def _create_hosts() -> None:
         must("id", UUID),
         must("machine_id", NAME),
         must("zone", NAME),
+        may("own_zone", NAME),
         must("state", sa.String(16)),
         must("epoch", UUID),
         must("last_heartbeat", MOMENT),
