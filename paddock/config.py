@@ -9,7 +9,8 @@ from typing import Any
 from oslo_config import cfg
 
 DEFAULT = [
-    cfg.HostnameOpt("host", default=socket.gethostname(), help="This host's name in the cloud."),
+    cfg.HostnameOpt("host", default=socket.gethostname(), sample_default="(the machine's name)",
+                    help="This host's name in the cloud."),
     cfg.StrOpt("state_path", default="/var/lib/paddock",
                help="Where a process keeps what must outlive it."),
     cfg.StrOpt("transport_url", default="rabbit://guest@127.0.0.1:5672/", secret=True,
