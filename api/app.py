@@ -7,10 +7,24 @@ from dataclasses import dataclass
 
 import falcon
 
-from api import differences, faults, health, identity, versions
+from api import (
+    aggregates,
+    differences,
+    faults,
+    flavors,
+    health,
+    hypervisors,
+    identity,
+    images,
+    os_services,
+    server_parts,
+    versions,
+    zones,
+)
 from api.call import Call
 from api.instance_actions import InstanceAction, InstanceActions
 from api.middleware import Entrance
+from api.openapi import OpenApi
 from api.operations import Frame, Resource
 from api.paths import COMPUTE
 from api.questions import Questions
@@ -43,6 +57,7 @@ class Collaborators:
     :ivar public_url: scheme, host and port that clients see; None: from the Host header
     :ivar longest: bytes of a request's body
     :ivar largest: rows of a page
+    :ivar release: Paddock's
     :ivar patience: seconds to wait for a host's answer to a question
     """
 
@@ -56,6 +71,7 @@ class Collaborators:
     longest: int = 114688
     largest: int = 1000
     patience: float = 5.0
+    release: str = "0"
 
 
 def create_app(with_: Collaborators) -> App:
@@ -75,14 +91,23 @@ def build_routes(with_: Collaborators) -> Routes:
     """Every path and its resource."""
     table = differences.build()
     frame = Frame(table, Validation(table), with_.longest)
-    compute = {**_servers(with_, frame), **_services(with_, frame)}
-    return {
+    compute = {
+        **_servers(with_, frame),
+        **_server_parts(with_.ledger, frame),
+        **_services(with_.catalog, frame),
+        **_flavors(with_, frame),
+        **_hosts(with_, frame),
+    }
+    routes: Routes = {
         **_versions(frame),
         **_identity(with_, frame),
         "/healthz": health.Alive(frame),
         "/readyz": health.Ready(frame, with_.catalog),
         **{COMPUTE + path: resource for path, resource in compute.items()},
+        "/image/v2/images": images.Images(frame, with_.catalog, with_.largest),
+        "/image/v2/images/{image_id}": images.Image(frame, with_.catalog),
     }
+    return {**routes, "/openapi.json": OpenApi(frame, routes, with_.release)}
 
 
 def _versions(frame: Frame) -> Routes:
@@ -120,11 +145,59 @@ def _servers(with_: Collaborators, frame: Frame) -> Routes:
     }
 
 
-def _services(with_: Collaborators, frame: Frame) -> Routes:
-    catalog = with_.catalog
+def _server_parts(ledger: LedgerClient, frame: Frame) -> Routes:
+    one = "/servers/{server_id}"
+    return {
+        f"{one}/metadata": server_parts.Metadata(frame, ledger),
+        f"{one}/metadata/{{key}}": server_parts.MetadataItem(frame, ledger),
+        f"{one}/tags": server_parts.Tags(frame, ledger),
+        f"{one}/ips": server_parts.Addresses(frame, ledger),
+        f"{one}/ips/{{network}}": server_parts.NetworkAddresses(frame, ledger),
+        f"{one}/os-interface": server_parts.Interfaces(frame, ledger),
+        f"{one}/os-volume_attachments": server_parts.Volumes(frame, ledger),
+        f"{one}/os-security-groups": server_parts.SecurityGroups(frame, ledger),
+    }
+
+
+def _services(catalog: CatalogClient, frame: Frame) -> Routes:
     return {
         "/services": Services(frame, catalog),
         "/services/{service_id}": Service(frame, catalog),
         "/services/{service_id}/action": ServiceAction(frame, catalog),
         "/services/{service_id}/actions": ServiceAction(frame, catalog),
+        "/os-services": os_services.OsServices(frame, catalog),
+        "/os-services/enable": os_services.Enable(frame, catalog),
+        "/os-services/disable": os_services.Disable(frame, catalog),
+        "/os-services/disable-log-reason": os_services.DisableWithReason(frame, catalog),
+        "/os-services/force-down": os_services.ForceDown(frame, catalog),
+        "/os-services/{service_id}": os_services.OsService(frame, catalog),
+    }
+
+
+def _flavors(with_: Collaborators, frame: Frame) -> Routes:
+    shared = (frame, with_.catalog, with_.largest)
+    one = "/flavors/{flavor_id}"
+    return {
+        "/flavors": flavors.Flavors(*shared),
+        "/flavors/detail": flavors.FlavorsDetail(*shared),
+        one: flavors.Flavor(*shared),
+        f"{one}/os-extra_specs": flavors.ExtraSpecs(*shared),
+        f"{one}/os-extra_specs/{{key}}": flavors.ExtraSpec(*shared),
+    }
+
+
+def _hosts(with_: Collaborators, frame: Frame) -> Routes:
+    catalog = with_.catalog
+    shared = (frame, catalog, with_.largest)
+    return {
+        "/os-availability-zone": zones.Zones(frame, catalog),
+        "/os-availability-zone/detail": zones.ZonesDetail(frame, catalog),
+        "/os-aggregates": aggregates.Aggregates(frame, catalog),
+        "/os-aggregates/{aggregate_id}": aggregates.Aggregate(frame, catalog),
+        "/os-aggregates/{aggregate_id}/action": aggregates.AggregateAction(frame, catalog),
+        "/os-hypervisors": hypervisors.Hypervisors(*shared),
+        "/os-hypervisors/detail": hypervisors.HypervisorsDetail(*shared),
+        "/os-hypervisors/statistics": hypervisors.HypervisorStatistics(*shared),
+        "/os-hypervisors/{hypervisor_id}": hypervisors.Hypervisor(*shared),
+        "/os-hypervisors/{hypervisor_id}/uptime": hypervisors.HypervisorUptime(*shared),
     }

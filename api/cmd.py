@@ -7,6 +7,7 @@ from paddock import runtime
 runtime.choose()  # before what follows is imported
 
 import functools  # noqa: E402
+import importlib.metadata  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -60,6 +61,7 @@ def connect(conf: cfg.ConfigOpts, client: rpc.Client) -> Collaborators:
         longest=conf.api.max_body,
         largest=conf.api.max_limit,
         patience=conf.api.query_timeout,
+        release=importlib.metadata.version("paddock"),
     )
 
 

@@ -11,10 +11,9 @@ from api.listing import collect, next_link, page_size
 from api.operations import Frame, Resource, operation
 from api.schemas.instance_actions import LIST
 from api.server_view import host_id
-from api.times import micros, read_time
+from api.times import interval, micros
 from paddock.actions import ACTIONS
 from paddock.clients import LedgerClient
-from paddock.errors import BadRequest
 from paddock.records import ActionRecord, Listing, StepRecord
 
 RESULTS = {"succeeded": "Success", "failed": "Error", "superseded": "Error"}
@@ -35,7 +34,7 @@ class InstanceActions(Resource):
     def on_get(self, call: Call, server_id: str) -> Document:
         """Newest first."""
         most = page_size(call.query, self._largest)
-        asked = Listing(filters=_filters(call), marker=call.query.get("marker"))
+        asked = Listing(filters=interval(call.query), marker=call.query.get("marker"))
         records = collect(
             lambda listing: self._ledger.list_actions(call.ctxt, server_id, listing),
             asked,
@@ -114,14 +113,3 @@ def _event(call: Call, record: ActionRecord, step: StepRecord) -> Document:
         "details": step.reason,
     }
     return document | ({"host": step.host, "traceback": None} if call.is_admin else {})
-
-
-def _filters(call: Call) -> Document:
-    found = {}
-    for name in ("changes-since", "changes-before"):
-        if call.query.get(name):
-            try:
-                found[name.replace("-", "_")] = read_time(call.query[name]).isoformat()
-            except ValueError:
-                raise BadRequest(f"{name} must be a time as in 2026-01-31T12:00:00Z.") from None
-    return found

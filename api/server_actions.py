@@ -39,6 +39,6 @@ class ServerActions(Resource):
     def _show_console(self, call: Call, server_id: str, params: Document) -> Document:
         call.status = 200
         length = params.get("length")
-        lines = -1 if length is None else int(length)
+        lines = None if length is None or int(length) < 0 else int(length)
         answer = self._questions.ask(call, server_id, "console", {"length": lines})
         return {"output": answer.get("output", "")}

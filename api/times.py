@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
+
+from paddock.errors import BadRequest
 
 
 def read_time(text: str) -> datetime.datetime:
@@ -21,3 +24,18 @@ def seconds(text: str | None) -> str | None:
 def micros(text: str | None) -> str | None:
     """``2026-01-31T12:00:00.000000``."""
     return read_time(text).strftime("%Y-%m-%dT%H:%M:%S.%f") if text else None
+
+
+def interval(query: dict[str, Any]) -> dict[str, Any]:
+    """The filters that ``changes-since`` and ``changes-before`` of a query make.
+
+    :raises BadRequest: one of them is no time
+    """
+    found = {}
+    for name in ("changes-since", "changes-before"):
+        if query.get(name):
+            try:
+                found[name.replace("-", "_")] = read_time(query[name]).isoformat()
+            except ValueError:
+                raise BadRequest(f"{name} must be a time as in 2026-01-31T12:00:00Z.") from None
+    return found

@@ -92,7 +92,11 @@ class Tokens:
         """
         if len(token) > LONGEST_TOKEN or not token.isascii():
             raise Unauthorized(REFUSED)
-        options = {"require": ["exp", "iat", "sub", "aud", "jti"], "verify_exp": False, "verify_iat": False}
+        options = {
+            "require": ["exp", "iat", "sub", "aud", "jti"],
+            "verify_exp": False,
+            "verify_iat": False,
+        }
         try:
             document = jwt.decode(
                 token,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api import bodies, differences
@@ -71,6 +71,7 @@ def test_what_is_no_json_object_is_a_bad_request(raw: bytes) -> None:
         bodies.decode(raw, JSON)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_readers(raw: bytes) -> None:
     for kind in (JSON, XML):
@@ -171,6 +172,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*servers.CREATE.schema["properties"], "x"]), JSON_VALUES))
 def test_no_document_breaks_the_validation(fields: Any) -> None:
     try:

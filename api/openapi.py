@@ -1,0 +1,132 @@
+"""``/openapi.json``: the routes and schemas that this process really uses, as OpenAPI 3.1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from api.call import Call, Document
+from api.microversions import MAXIMUM, show
+from api.operations import EVERYBODY, Frame, Operation, Resource, operation
+from api.schemas.common import Body, Schema
+from api.validation import DIALECT, full_schema
+
+METHODS = ("get", "put", "post", "delete", "head")
+UUIDS = ("server_id", "image_id")
+FAULT: Schema = {
+    "type": "object",
+    "description": "one key, which names the kind of error",
+    "additionalProperties": {
+        "type": "object",
+        "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
+        "required": ["code", "message"],
+    },
+}
+
+
+class OpenApi(Resource):
+    """The document, made once.
+
+    :param routes: every path and its resource
+    :param version: Paddock's release
+    """
+
+    public = EVERYBODY
+
+    def __init__(self, frame: Frame, routes: Mapping[str, Resource], version: str) -> None:
+        super().__init__(frame)
+        self._routes = routes
+        self._version = version
+        self._document: Document = {}
+
+    @operation("openapi", "Describe this API")
+    def on_get(self, call: Call) -> Document:
+        """The newest microversion of every operation."""
+        if not self._document:
+            self._document = self._describe()
+        return self._document | {"servers": [{"url": call.root}]}
+
+    def _describe(self) -> Document:
+        paths: Document = {}
+        for path, resource in self._routes.items():
+            found = {method: _operation(resource, method) for method in METHODS}
+            methods = {method: each for method, each in found.items() if each}
+            paths[path] = _parameters(path) | {
+                method: self._one(each, resource, method, path) for method, each in methods.items()
+            }
+        return {
+            "openapi": "3.1.0",
+            "jsonSchemaDialect": DIALECT,
+            "info": {"title": "Paddock", "version": self._version,
+                     "description": f"Compute API, microversion {show(MAXIMUM)}"},
+            "paths": paths,
+            "components": {
+                "securitySchemes": {
+                    "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}
+                },
+                "schemas": {"Fault": FAULT},
+            },
+        }  # fmt: skip
+
+    def _one(self, each: Operation, resource: Resource, method: str, path: str) -> Document:
+        document: Document = {
+            "operationId": f"{each.name}-{_slug(path)}",
+            "summary": each.summary,
+            "responses": {str(each.status): {"description": "done or accepted"}, "4XX": _fault(),
+                          "5XX": _fault()},
+            "security": [] if method.upper() in resource.public else [{"token": []}],
+        }  # fmt: skip
+        if each.query:
+            document["parameters"] = _query(each)
+        if each.body or each.verbs:
+            document["requestBody"] = self._body(each)
+        return document
+
+    def _body(self, each: Operation) -> Document:
+        bodies = [each.body] if each.body else list(each.verbs.values())
+        schemas = [self._schema(body) for body in bodies]
+        schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+        return {
+            "required": True,
+            "content": {media: {"schema": schema} for media in bodies[0].media},
+        }
+
+    def _schema(self, body: Body) -> Schema:
+        return full_schema(body, self.frame.differences, MAXIMUM)
+
+
+def _operation(resource: Resource, method: str) -> Operation | None:
+    responder = getattr(resource, f"on_{method}", None)
+    found: Operation | None = getattr(responder, "operation", None)
+    return found
+
+
+def _parameters(path: str) -> Document:
+    names = re.findall(r"{(\w+)}", path)
+    rows = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"} | ({"format": "uuid"} if name in UUIDS else {}),
+        }
+        for name in names
+    ]
+    return {"parameters": rows} if rows else {}
+
+
+def _query(each: Operation) -> list[Document]:
+    assert each.query is not None
+    return [
+        {"name": name, "in": "query", "schema": schema}
+        for name, schema in each.query.schema["properties"].items()
+    ]
+
+
+def _fault() -> Document:
+    schema = {"$ref": "#/components/schemas/Fault"}
+    return {"description": "refused or failed", "content": {"application/json": {"schema": schema}}}
+
+
+def _slug(path: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
