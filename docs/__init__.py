@@ -1,0 +1,1 @@
+"""What operators and contributors read; the pages that repeat the code are made from it here."""
