@@ -11,6 +11,7 @@ from conductor.checks import check
 from conductor.db.models import Action, Step
 from conductor.plan import LIVE
 from conductor.policy import Policy
+from conductor.tickets import ticket
 from conductor.turn import Turn, Turns, by_id
 from paddock.clients import wire
 from paddock.context import RequestContext
@@ -75,13 +76,7 @@ def repeat(turn: Turn, ctxt: RequestContext, request: AcceptRequest, known: Acti
 def ticket_of(turn: Turn, action: Action) -> Ticket:
     """The ticket of an accepted action, with the step that waits now, if one does."""
     query = sa.select(Step).where(Step.action_id == action.id, Step.status.in_(LIVE))
-    step = turn.first(query.order_by(Step.ordinal))
-    return Ticket(
-        action_id=action.id,
-        instance_id=action.instance_id,
-        step_id=step.id if step else None,
-        host=step.host if step else None,
-    )
+    return ticket(action.id, action.instance_id, turn.first(query.order_by(Step.ordinal)))
 
 
 def record_refusal(

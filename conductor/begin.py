@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from conductor import claims, deletion, giving_up, leftovers, plan, power_on
 from conductor.checks import Case
-from conductor.db.models import Action, Host, Instance
+from conductor.db.models import Action, Host, Instance, Step
 from conductor.supersede import supersede
-from conductor.turn import Hint
+from conductor.tickets import ticket
 from paddock.actions import LAUNCHING, VmState
 from paddock.errors import BadRequest, HostUnavailable, InvalidState, NoValidHost
 from paddock.records import Ticket
@@ -87,17 +87,12 @@ def _note(case: Case, status: str) -> Action:
     return action
 
 
-def _ticket(case: Case, steps: list[Any]) -> Ticket:
+def _ticket(case: Case, steps: list[Step]) -> Ticket:
     """The first step's hint is the API's to send, the other ones' ours."""
     issued = [step for step in steps if step.status == "accepted"]
-    case.turn.hints.extend(Hint(step.host, step.id) for step in issued[1:])
-    first = issued[0] if issued else None
-    return Ticket(
-        action_id=case.request.action_id,
-        instance_id=case.instance.id,
-        step_id=first.id if first else None,
-        host=first.host if first else None,
-    )
+    for step in issued[1:]:
+        case.turn.hint(step)
+    return ticket(case.request.action_id, case.instance.id, issued[0] if issued else None)
 
 
 # --- work on the instance's own host

@@ -11,6 +11,7 @@ from conductor.db.models import Action, Host, Instance
 from conductor.placement import claim_first
 from conductor.policy import Policy
 from conductor.routing import Route, Wish
+from conductor.tickets import ticket
 from conductor.turn import Turn, Turns
 from paddock.actions import ACTIONS, PowerState, StepKind, VmState
 from paddock.context import RequestContext
@@ -126,7 +127,7 @@ def _place(
     action = _action(turn, ctxt, order, instance, action_id)
     turn.add(action)
     (step,) = plan.insert(turn, action, [(StepKind.LAUNCH, host.name)])
-    return Ticket(action_id=action_id, instance_id=instance.id, step_id=step.id, host=host.name)
+    return ticket(action_id, instance.id, step)
 
 
 def _wish(order: Order) -> Wish:

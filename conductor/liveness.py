@@ -67,6 +67,7 @@ def _new_host(turn: Turn, told: Hello) -> Host:
 def _state(turn: Turn, told: Hello) -> dict[str, Any]:
     return {
         "zone": _zone(turn, told),
+        "own_zone": told.zone or None,
         "state": "reconciling",
         "reconcile": True,
         "last_heartbeat": turn.now,

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 
 from conductor.db.models import Action, Step
-from conductor.turn import Hint, Turn
+from conductor.turn import Turn
 from paddock.actions import ACTIONS, StepKind
 
 Plan = Sequence[tuple[StepKind, str]]
@@ -60,16 +60,15 @@ def _step(turn: Turn, action: Action, ordinal: int, kind: StepKind, host: str, d
 
 def issue(turn: Turn, step: Step, verb: str) -> None:
     """A waiting step's turn has come: its deadline begins, and its host hears of it."""
-    step_id, host = step.id, step.host
     turn.must(
         Step,
-        Step.id == step_id,
+        Step.id == step.id,
         Step.status == "waiting",
         status="accepted",
         hinted_at=turn.now,
         **deadlines(turn, verb),
     )
-    turn.hints.append(Hint(host, step_id))
+    turn.hint(step)
 
 
 def end(turn: Turn, step: Step, status: str, reason: str | None = None) -> None:

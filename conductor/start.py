@@ -8,7 +8,7 @@ from conductor import ending, plan
 from conductor.agents import speaking
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.orders import work_order
-from conductor.turn import Hint, Turn
+from conductor.turn import Turn
 from paddock.actions import CLEANING, LAUNCHING
 from paddock.errors import StepRefused
 from paddock.records import Progress, StepRef, WorkOrder
@@ -114,7 +114,7 @@ def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:
         epoch=None,
         hinted_at=turn.now,
     )
-    turn.hints.append(Hint(ref.host, ref.step_id))
+    turn.hint(turn.get(Step, step.id) or step)
     return True
 
 

@@ -20,7 +20,7 @@ from oslo_config import cfg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from conductor.db.models import Base
+from conductor.db.models import Base, Step
 from paddock.errors import PaddockError, ServiceUnavailable
 
 T = TypeVar("T")
@@ -34,10 +34,13 @@ class Moved(Exception):
 
 @dataclass(frozen=True)
 class Hint:
-    """A step that waits on a host, for that host's agent to hear of."""
+    """A step that waits on a host, as that host's agent hears of it."""
 
     host: str
     step_id: str
+    instance_id: str
+    kind: str
+    attempt: int
 
 
 class Store(Protocol):
@@ -108,6 +111,11 @@ class Turn:
         self.session.add(row)
         self.session.flush()
 
+    def hint(self, step: Step) -> None:
+        """Have a step's host hear of it after the commit."""
+        told = Hint(step.host, step.id, step.instance_id, step.kind, step.attempt)
+        self.hints.append(told)
+
     def new_id(self) -> str:
         """A new random UUID."""
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
@@ -148,7 +156,7 @@ class Turns:
         self,
         store: Store,
         conf: cfg.ConfigOpts,
-        hint: Callable[[str, str], None],
+        hint: Callable[[Hint], None],
         source: random.Random | None = None,
     ) -> None:
         self._store = store
@@ -160,7 +168,7 @@ class Turns:
         """Run ``fn`` in one transaction, then send its hints."""
         turn, answer = self._store.transaction(lambda session: self._change(session, fn))
         for hint in turn.hints:
-            self._hint(hint.host, hint.step_id)
+            self._hint(hint)
         return answer
 
     def read(self, fn: Callable[[Turn], T]) -> T:

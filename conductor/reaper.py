@@ -1,0 +1,158 @@
+"""The reaper: one round of everything that must happen though nobody asks for it.
+
+Any number of conductors run it; rows are claimed by compare-and-set, and each row is handled in a
+transaction of its own, so that one bad row stops no other.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from conductor import addresses, ending, fencing, leftovers, queries, rerouting
+from conductor.db.models import Action, Host, Instance, Leftover, Port, Step
+from conductor.judgement import Proof, judge
+from conductor.pings import Pinger
+from conductor.plan import LIVE
+from conductor.turn import Turn, Turns
+from paddock.actions import CLEANING
+from paddock.errors import PaddockError
+
+LOG = logging.getLogger(__name__)
+BATCH = 200
+REFUSALS_KEPT = datetime.timedelta(days=1)
+
+
+class Reaper:
+    """Judges hosts, ends what is overdue, and says again what may not have been heard.
+
+    :param proof: whether this conductor may judge
+    """
+
+    def __init__(self, turns: Turns, proof: Proof, pinger: Pinger) -> None:
+        self._turns = turns
+        self._proof = proof
+        self._pinger = pinger
+
+    def round(self) -> None:
+        """Do all of it once; a part that fails is logged and tried again in the next round."""
+        parts: list[Callable[[], object]] = [
+            self._judge,
+            self._end_overdue,
+            self._clear_dead_hosts,
+            self._reroute,
+            self._settle_fenced,
+            lambda: self._turns.run(_hint_again),
+            lambda: self._turns.run(_order_reconcile),
+            lambda: self._turns.run(_purge),
+            self._pinger.round,
+        ]
+        for part in parts:
+            try:
+                part()
+            except PaddockError as error:
+                LOG.warning("The reaper's round is not complete: %s", error.message)
+
+    def _judge(self) -> None:
+        if self._proof.holds(self._turns.run(lambda turn: turn.now)):
+            self._turns.run(judge)
+
+    def _end_overdue(self) -> None:
+        """Any step past its deadline fails, accepted or running, whatever its host is."""
+        for step_id in self._ids(lambda turn: Step.deadline < turn.now):
+            self._end(step_id, lambda turn, step: _is_overdue(turn, step), "its time was over")
+
+    def _clear_dead_hosts(self) -> None:
+        """Nobody waits for a dead host to clean up: deletes end now."""
+        dead = sa.or_(Host.state == "down", Host.forced_down.is_(True))
+        on_dead = Step.host.in_(sa.select(Host.name).where(dead))
+        for step_id in self._ids(lambda _: sa.and_(Step.kind.in_(CLEANING), on_dead)):
+            self._end(step_id, _is_on_dead, "its host is dead")
+
+    def _end(self, step_id: str, still: Callable[[Turn, Step], bool], reason: str) -> None:
+        def end(turn: Turn) -> None:
+            step = turn.get(Step, step_id)
+            if step is not None and step.status in LIVE and still(turn, step):
+                ending.fail(turn, step, reason, None)
+
+        self._each(end)
+
+    def _reroute(self) -> None:
+        steps = self._turns.read(
+            lambda turn: [step.id for step in rerouting.waiting_on_dead(turn, BATCH)]
+        )
+        for step_id in steps:
+            self._each(lambda turn, key=step_id: _reroute_one(turn, key))  # type: ignore[misc]
+
+    def _settle_fenced(self) -> None:
+        for leftover_id in self._turns.read(fencing.settleable):
+            self._each(lambda turn, key=leftover_id: fencing.settle(turn, key))  # type: ignore[misc]
+
+    def _ids(self, fact: Callable[[Turn], sa.ColumnElement[bool]]) -> list[str]:
+        def find(turn: Turn) -> list[str]:
+            query = sa.select(Step.id).where(Step.status.in_(LIVE), fact(turn))
+            return list(turn.session.scalars(query.order_by(Step.deadline).limit(BATCH)))
+
+        return self._turns.read(find)
+
+    def _each(self, fn: Callable[[Turn], object]) -> None:
+        try:
+            self._turns.run(lambda turn: turn.attempt(lambda: fn(turn)))
+        except PaddockError as error:
+            LOG.info("The reaper leaves a row for the next round: %s", error.message)
+
+
+def _is_overdue(turn: Turn, step: Step) -> bool:
+    return step.deadline is not None and step.deadline < turn.now
+
+
+def _is_on_dead(turn: Turn, step: Step) -> bool:
+    host = turn.get(Host, step.host)
+    return host is None or host.state == "down" or host.forced_down
+
+
+def _reroute_one(turn: Turn, step_id: str) -> None:
+    step = turn.get(Step, step_id)
+    if step is None or step.status != "accepted" or step.started_at or not _is_on_dead(turn, step):
+        return
+    rerouting.reroute(turn, step)
+
+
+def _hint_again(turn: Turn) -> None:
+    """Hint steps that were accepted a while ago, once for all conductors."""
+    before = turn.now - datetime.timedelta(seconds=turn.conf.hint_again)
+    query = (
+        sa.select(Step)
+        .join(Host, Host.name == Step.host)
+        .where(Step.status == "accepted", Step.hinted_at < before, Host.state == "up")
+    )
+    for step in turn.all(query.order_by(Step.id).limit(BATCH)):
+        same = (Step.id == step.id, Step.status == "accepted", Step.hinted_at == step.hinted_at)
+        if turn.change(Step, *same, hinted_at=turn.now):
+            turn.hint(step)
+
+
+def _order_reconcile(turn: Turn) -> None:
+    """Hosts with leftovers of idle instances reconcile until those are settled."""
+    idle = sa.select(Instance.id).where(Instance.busy.is_(None))
+    waiting = sa.select(Leftover.host).where(Leftover.instance_id.in_(idle))
+    turn.change(
+        Host, Host.name.in_(waiting), Host.reconcile.is_(False), Host.state == "up",
+        reconcile=True,
+    )  # fmt: skip
+
+
+def _purge(turn: Turn) -> None:
+    """Forget old questions and refusals, and what waits for hosts that were removed or fenced."""
+    queries.purge(turn)
+    turn.drop(Action, Action.status == "refused", Action.created_at < turn.now - REFUSALS_KEPT)
+    hosts = sa.select(Host.name)
+    turn.drop(Leftover, Leftover.kind != leftovers.GUEST, Leftover.host.not_in(hosts))
+    fenced = hosts.where(Host.forced_down.is_(True))
+    query = sa.select(Port.quarantine_host).where(Port.quarantine_host.is_not(None))
+    over = sa.or_(Port.quarantine_host.in_(fenced), Port.quarantine_host.not_in(hosts))
+    for host in turn.session.scalars(query.where(over).distinct()):
+        addresses.end_quarantine(turn, str(host))
