@@ -17,11 +17,11 @@ from oslo_config import cfg  # noqa: E402
 
 from compute_agent.drivers.base import Driver  # noqa: E402
 from compute_agent.drivers.offload import offload  # noqa: E402
-from compute_agent.endpoint import Endpoint  # noqa: E402
+from compute_agent.endpoint import Ears, Endpoint  # noqa: E402
 from compute_agent.epoch import EpochFile, Identity  # noqa: E402
 from compute_agent.facts import Facts  # noqa: E402
 from compute_agent.heartbeat import Heartbeats  # noqa: E402
-from compute_agent.lease import Lease  # noqa: E402
+from compute_agent.lease import Lease, now  # noqa: E402
 from compute_agent.memory import LastActions  # noqa: E402
 from compute_agent.observer import Observer  # noqa: E402
 from compute_agent.performer import Performer  # noqa: E402
@@ -29,7 +29,7 @@ from compute_agent.queries import Queries  # noqa: E402
 from compute_agent.reconcile import Reconciler  # noqa: E402
 from compute_agent.runner import Runner  # noqa: E402
 from compute_agent.slots import Slots  # noqa: E402
-from paddock import config, rpc  # noqa: E402
+from paddock import config, logs, rpc  # noqa: E402
 from paddock.clients import ConductorClient  # noqa: E402
 from paddock.service import Closing, Part, Service, run_until_signal  # noqa: E402
 
@@ -84,26 +84,36 @@ def assemble(
     memory = LastActions(Path(conf.state_path) / "agent" / "actions")
     around = (identity, conductor, driver, slots, lease, memory)
     observer = Observer(*around, compute.observe_interval)
-    reconciler = Reconciler(*around, compute.heartbeat_interval)
     performer = Performer(conf, identity, driver, slots, lease, memory)
     runner = Runner(conf, identity, conductor, performer, slots, lease)
     facts = Facts(identity, driver, observer.on_change, compute.heartbeat_interval)
+    reconciler = Reconciler(*around, facts, compute.heartbeat_interval)
     queries = Queries(identity, conductor, driver)
-    orders = {"reconcile": reconciler.order, "inventory": observer.tell_all}
+    orders: dict[str, Callable[[float], object]] = {
+        "reconcile": reconciler.order,
+        "inventory": observer.tell_all,
+    }
     heartbeats = Heartbeats(
         identity, epochs, compute.zone or "", conductor, facts, runner, lease, orders, on_stale,
         compute.heartbeat_interval,
     )  # fmt: skip
     facts.on_connect = reconciler.kick
-    reconciler.on_done = heartbeats.kick
     endpoint = Endpoint(identity, conductor, runner, heartbeats, queries)
     server = rpc.Server(transport, rpc.agent_target(conf.host), [endpoint], RPC_WORKERS)
+    orders["listen"] = Ears(server, on_stale).listen
+
+    def on_reconciled() -> None:
+        heartbeats.kick()
+        observer.tell_all(now())
+
+    reconciler.on_done = on_reconciled
     return [Closing(driver.close), facts, queries, observer, reconciler, heartbeats, runner, server]
 
 
 def main() -> int:
     """Run the agent until SIGTERM."""
     conf = config.load(sys.argv[1:])
+    logs.set_up(conf, "compute")
 
     def end() -> None:
         os.kill(os.getpid(), signal.SIGTERM)

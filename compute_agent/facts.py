@@ -12,6 +12,7 @@ import msgspec
 from compute_agent.drivers.base import Driver
 from compute_agent.epoch import Identity
 from paddock.actions import Seen
+from paddock.errors import PaddockError
 from paddock.records import HostFacts, Resources
 from paddock.service import Timer
 
@@ -23,8 +24,9 @@ class Facts:
     """Connects the driver once the cloud is known, and asks it again and again.
 
     :param on_change: what the driver calls when a guest changes by itself
-    :param on_connect: called once, when the hypervisor answered first
     :param interval: seconds between questions
+    :ivar connected: whether the hypervisor has answered
+    :ivar on_connect: called once, when it answers first
     """
 
     def __init__(
@@ -37,7 +39,8 @@ class Facts:
         self._identity = identity
         self._driver = driver
         self._on_change = on_change
-        self._connected = False
+        self._opened = False
+        self.connected = False
         self._asked = time.monotonic()
         self._latest = HostFacts(
             resources=Resources(vcpus=0, memory_mb=0, disk_gb=0),
@@ -70,11 +73,17 @@ class Facts:
     def _ask(self) -> None:
         if not self._identity.cloud_id:
             return
-        first = not self._connected
-        if first:
+        try:
+            self._refresh()
+        except PaddockError as error:
+            LOG.warning("The hypervisor does not answer: %s", error)
+
+    def _refresh(self) -> None:
+        if not self._opened:
             self._driver.connect(self._identity.cloud_id, self._on_change)
-            self._connected = True
+            self._opened = True
         self._latest = self._driver.facts()
         self._asked = time.monotonic()
-        if first:
+        if not self.connected:
+            self.connected = True
             self.on_connect()

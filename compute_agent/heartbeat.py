@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 
 from compute_agent.epoch import EpochFile, Identity
 from compute_agent.facts import Facts
-from compute_agent.lease import Lease
+from compute_agent.lease import Lease, now
 from compute_agent.runner import Runner
 from paddock.clients import ConductorClient
 from paddock.errors import PaddockError, StaleEpoch
@@ -111,7 +110,7 @@ class Heartbeats:
         self._facts.kick()
 
     def _send(self) -> None:
-        sent_at = time.monotonic()
+        sent_at = now()
         beat = Heartbeat(
             host=self._identity.host,
             epoch=self._identity.epoch,

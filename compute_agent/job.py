@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from compute_agent.drivers.base import Launch, Work
+from compute_agent.lease import now
 from paddock.errors import WorkCancelled
 from paddock.records import GuestSpec, LiveStep, WorkOrder
 
@@ -38,13 +38,15 @@ class Task:
 
     A driver calls :meth:`check` and :meth:`note` from a native thread, so this takes no locks.
 
-    :ivar started_at: when start was answered, on the monotonic clock; None before
+    :ivar started_at: when start was answered, on the lease's clock; None before
+    :ivar about: what log records about it say
     :ivar holds: whether it counts as held: its instance's slot is taken for it, or needs not be
     """
 
     def __init__(self, step: LiveStep) -> None:
         self.step = step
         self.started_at: float | None = None
+        self.about = {"step_id": step.step_id, "instance_id": step.instance_id}
         self.holds = False
         self._cancelled = ""
         self._deadline = float("inf")
@@ -57,11 +59,12 @@ class Task:
         """Tells attempts apart."""
         return self.step.step_id, self.step.attempt
 
-    def begin(self, seconds: float) -> None:
-        """Start was answered; the work may take so many seconds from now."""
-        self.started_at = time.monotonic()
-        self._seconds = seconds
-        self._deadline = self.started_at + seconds
+    def begin(self, order: WorkOrder) -> None:
+        """Start was answered; from now on the work's time runs."""
+        self.started_at = now()
+        self.about |= {"request_id": order.request_id, "action_id": order.action_id}
+        self._seconds = order.seconds
+        self._deadline = self.started_at + order.seconds
 
     def cancel(self, reason: str) -> None:
         """Let the worker stop at its next check."""
@@ -71,7 +74,7 @@ class Task:
         """Raise WorkCancelled when the work must stop."""
         if self._cancelled:
             raise WorkCancelled(self._cancelled)
-        if time.monotonic() > self._deadline:
+        if now() > self._deadline:
             raise WorkCancelled(f"The step did not end within {self._seconds:.0f} seconds.")
 
     def note(self, done: int, total: int) -> None:
@@ -86,4 +89,4 @@ class Task:
     def told(self, progress: tuple[int, int]) -> None:
         """The conductor took that progress, which moves the deadline."""
         self._told = progress
-        self._deadline = time.monotonic() + self._seconds
+        self._deadline = now() + self._seconds

@@ -8,6 +8,11 @@ from collections.abc import Callable
 from paddock.errors import LaunchBarred
 
 
+def now() -> float:
+    """Seconds on this host's own clock, which goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Lease:
     """Runs on this host's own clock from the sending of the last answered heartbeat.
 
@@ -17,7 +22,7 @@ class Lease:
     :param seconds: how long a heartbeat lasts
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = now) -> None:
         self._seconds = seconds
         self._clock = clock
         self._until = float("-inf")
@@ -27,7 +32,7 @@ class Lease:
     def renew(self, sent_at: float) -> bool:
         """Take note of an answered heartbeat.
 
-        :param sent_at: when it was sent, on this object's clock
+            :param sent_at: when it was sent, on this object's clock
         :returns: whether the lease had lapsed before, so that the host must reconcile
         """
         lapsed = self._clock() > self._until

@@ -45,7 +45,7 @@ class Performer:
 
     def perform(self, task: Task, order: WorkOrder, ref: StepRef) -> Outcome:
         """Do the work. Errors become the outcome's; an unknown one is logged with its trace."""
-        LOG.info("Step %s (%s) of %s begins", order.step_id, order.kind, order.guest.id)
+        LOG.info("The step %s begins", order.kind, extra=task.about)
         error = self._attempt(task, order)
         if order.kind is not StepKind.DESTROY and self._slots.is_barred(order.guest.id):
             self._sweep(order.guest.id)
@@ -57,10 +57,10 @@ class Performer:
         try:
             self._do(task, order)
         except PaddockError as error:
-            LOG.warning("Step %s (%s) failed: %s", order.step_id, order.kind, error)
+            LOG.warning("The step %s failed: %s", order.kind, error, extra=task.about)
             return error
         except Exception:
-            LOG.exception("Step %s (%s) broke", order.step_id, order.kind)
+            LOG.exception("The step %s broke", order.kind, extra=task.about)
             return HypervisorError(
                 f"The host {self._identity.host} failed unexpectedly in the step "
                 f"{order.kind}; its log says more."
@@ -105,11 +105,13 @@ class Performer:
         try:
             self._driver.destroy(instance_id, None)
         except PaddockError as error:
-            LOG.warning("What is left of %s could not be removed: %s", instance_id, error)
+            LOG.warning(
+                "What is left could not be removed: %s", error, extra={"instance_id": instance_id}
+            )
 
     def _look(self, instance_id: str) -> Seen | None:
         try:
             return self._driver.seen(instance_id)
         except PaddockError as error:
-            LOG.warning("Instance %s cannot be looked at: %s", instance_id, error)
+            LOG.warning("It cannot be looked at: %s", error, extra={"instance_id": instance_id})
             return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 from compute_agent.drivers.base import Driver
 from compute_agent.epoch import Identity
-from compute_agent.lease import Lease
+from compute_agent.facts import Facts
+from compute_agent.lease import Lease, now
 from compute_agent.memory import LastActions
 from compute_agent.slots import Slots
 from paddock.clients import ConductorClient
@@ -23,8 +23,9 @@ class Reconciler:
     """Reconciles when ordered, again and again until it succeeds.
 
     :param slots: a removal takes the instance's slot
-    :param on_done: called after each time, so that waiting steps begin at once
+    :param facts: says whether the hypervisor answers, without which nothing is known
     :param interval: seconds between tries
+    :ivar on_done: called after each time, so that waiting steps begin at once
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Reconciler:
         slots: Slots[object],
         lease: Lease,
         memory: LastActions,
+        facts: Facts,
         interval: float,
     ) -> None:
         self._identity = identity
@@ -43,6 +45,8 @@ class Reconciler:
         self._slots = slots
         self._lease = lease
         self._memory = memory
+        self._facts = facts
+        self._found: list[Found] = []
         self._ordered_at = float("-inf")
         self._done_at = float("-inf")
         self._timer = Timer(self.run, interval, "reconcile")
@@ -70,62 +74,70 @@ class Reconciler:
         self._timer.kick()
 
     def run(self) -> None:
-        """One round, if one is due."""
+        """One round, if one is due; what goes wrong is tried again in the next."""
         if not self._is_due():
             return
         lapses, ordered_at = self._lease.lapses, self._ordered_at
-        found = self._driver.found()
-        verdicts = self._conductor.reconcile(self._identity.host, self._identity.epoch, found)
-        removed = [verdict for verdict in verdicts if self._carry_out(verdict)]
-        self._conductor.reconciled(self._identity.host, self._identity.epoch, removed)
-        self._forget_absent({one.instance_id for one in found})
+        try:
+            removed = self._settle()
+            self._conductor.reconciled(self._identity.host, self._identity.epoch, removed)
+        except PaddockError as error:
+            LOG.warning("The host cannot reconcile now: %s", error)
+            return
+        self._forget_absent({one.instance_id for one in self._found})
         self._lease.reconciled(lapses)
-        self._done_at = max(time.monotonic(), ordered_at)
-        LOG.info("Reconciled: %d found, %d removed", len(found), len(removed))
+        self._done_at = max(now(), ordered_at)
+        LOG.info("Reconciled: %d found, %d removed", len(self._found), len(removed))
         self.on_done()
 
+    def _settle(self) -> list[Verdict]:
+        """Carry the verdicts out; gives those whose removal was done."""
+        carried_out = [self._carry_out(verdict) for verdict in self._ask()]
+        return [verdict for verdict in carried_out if verdict is not None]
+
     def _is_due(self) -> bool:
-        return bool(self._identity.cloud_id) and self._ordered_at > self._done_at
+        return self._facts.connected and self._ordered_at > self._done_at
 
-    def _carry_out(self, verdict: Verdict) -> bool:
-        """Whether it was removed; what is held stays for the next time."""
-        if verdict.verdict == "unknown":
-            LOG.warning("Nobody knows instance %s, which is here", verdict.instance_id)
-        if verdict.verdict != "remove":
-            return False
-        owner = object()
-        if not self._slots.take(verdict.instance_id, owner):
-            LOG.info("Instance %s is worked on and stays for now", verdict.instance_id)
-            return False
-        try:
-            return self._remove(verdict)
-        finally:
-            self._slots.leave(verdict.instance_id, owner)
-
-    def _remove(self, verdict: Verdict) -> bool:
+    def _carry_out(self, verdict: Verdict) -> Verdict | None:
+        """The verdict by which something was removed; what is worked on stays for next time."""
         instance_id = verdict.instance_id
-        verdict = self._ask_again(verdict)
+        about = {"instance_id": instance_id}
+        if verdict.verdict == "unknown":
+            LOG.warning("Nobody knows this instance, which is here and stays", extra=about)
         if verdict.verdict != "remove":
-            return False
+            return None
+        owner = object()
+        if not self._slots.take(instance_id, owner):
+            LOG.info("The instance is worked on and stays for now", extra=about)
+            return None
+        try:
+            return self._remove(instance_id)
+        finally:
+            self._slots.leave(instance_id, owner)
+
+    def _remove(self, instance_id: str) -> Verdict | None:
+        """Ask again now that the slot is taken, so that nothing changes any more, and remove."""
+        again = {one.instance_id: one for one in self._ask()}
+        verdict = again.get(instance_id)
+        if verdict is None or verdict.verdict != "remove":
+            return None
         LOG.warning(
-            "Removing %s below generation %d: %s", instance_id, verdict.below, verdict.reason
+            "Removing what is below generation %d: %s",
+            verdict.below,
+            verdict.reason,
+            extra={"instance_id": instance_id},
         )
         try:
             self._driver.destroy(instance_id, verdict.below)
         except PaddockError as error:
-            LOG.warning("Removing %s failed: %s", instance_id, error)
-            return False
-        return True
+            LOG.warning("Removing failed: %s", error, extra={"instance_id": instance_id})
+            return None
+        return verdict
 
-    def _ask_again(self, verdict: Verdict) -> Verdict:
-        """The verdict now that the slot is taken, so that nothing can change any more."""
-        now: list[Found] = [
-            one for one in self._driver.found() if one.instance_id == verdict.instance_id
-        ]
-        if not now:
-            return verdict  # nothing is left of it; removing is harmless and settles it
-        [again] = self._conductor.reconcile(self._identity.host, self._identity.epoch, now)
-        return again
+    def _ask(self) -> list[Verdict]:
+        """Everything found goes along each time: what is missing counts as gone."""
+        self._found = self._driver.found()
+        return self._conductor.reconcile(self._identity.host, self._identity.epoch, self._found)
 
     def _forget_absent(self, present: set[str]) -> None:
         for instance_id in self._memory.snapshot():

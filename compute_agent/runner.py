@@ -166,10 +166,10 @@ class Runner:
             except ServiceUnavailable as error:
                 answer = error
             if isinstance(answer, WorkOrder):
-                task.begin(answer.seconds)
+                task.begin(answer)
                 return answer
             if pause is None or not isinstance(answer, ServiceUnavailable):
-                LOG.info("Step %s was not started: %s", ref.step_id, answer)
+                LOG.info("The step was not started: %s", answer, extra=task.about)
                 return None
             self._stopping.wait(pause)
         return None
@@ -183,10 +183,11 @@ class Runner:
             except ServiceUnavailable as error:
                 answer = error
             except Exception:
-                LOG.exception("Step %s: finish failed", outcome.step.step_id)
+                LOG.exception("Finish failed and is repeated", extra=task.about)
                 answer = ServiceUnavailable()
             if not isinstance(answer, ServiceUnavailable):
-                LOG.info("Step %s (%s) has ended: %s", task.step.step_id, task.step.kind, answer)
+                said = "has ended" if answer is True else "ended, but the ledger is past it"
+                LOG.info("The step %s %s", task.step.kind, said, extra=task.about)
                 return
             self._gone.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -202,7 +203,7 @@ class Runner:
     def _hand_back(self, step: LiveStep, then: Callable[[], object]) -> None:
         ref = self._identity.ref(step.step_id, step.attempt)
         if self._conductor.hand_back(ref, step.epoch):
-            LOG.info("Step %s of %s was handed back", step.step_id, step.instance_id)
+            LOG.info("The step %s was handed back", step.kind, extra=Task(step).about)
             then()
 
     def _tell(self, task: Task, progress: tuple[int, int]) -> None:
@@ -212,7 +213,7 @@ class Runner:
         except StepRefused as error:
             task.cancel(error.message)
         except ServiceUnavailable as error:
-            LOG.info("Step %s: progress was not told: %s", task.step.step_id, error)
+            LOG.info("Progress was not told: %s", error, extra=task.about)
         else:
             task.told(progress)
 

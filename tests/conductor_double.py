@@ -69,6 +69,8 @@ class ConductorDouble(ConductorClient):
 
     :ivar reachable: False: nothing comes through
     :ivar lost_replies: names of methods that work once but whose answer is lost
+    :ivar verdicts: what reconcile answers, by instance; else all is kept
+    :ivar second_thoughts: instances whose verdict is given once only
     """
 
     def __init__(self) -> None:
@@ -82,6 +84,8 @@ class ConductorDouble(ConductorClient):
         self.orders: list[str] = []
         self.verdicts: dict[str, Verdict] = {}
         self.reconciles: list[list[Found]] = []
+        self.reconciled_times = 0
+        self.second_thoughts: set[str] = set()
         self.removed: list[Verdict] = []
         self.observed: list[Observation] = []
         self.queries: dict[str, QueryOrder] = {}
@@ -193,15 +197,19 @@ class ConductorDouble(ConductorClient):
     def reconcile(self, host: str, epoch: str, found: list[Found]) -> list[Verdict]:
         with self._call("reconcile", epoch):
             self.reconciles.append(found)
-            return [
-                self.verdicts.get(one.instance_id, Verdict(instance_id=one.instance_id,
-                                                           verdict="keep"))
-                for one in found
-            ]  # fmt: skip
+            verdicts = [self._judge(one) for one in found]
+            for instance_id in self.second_thoughts:
+                self.verdicts.pop(instance_id, None)
+            return verdicts
+
+    def _judge(self, found: Found) -> Verdict:
+        kept = Verdict(instance_id=found.instance_id, verdict="keep")
+        return self.verdicts.get(found.instance_id, kept)
 
     def reconciled(self, host: str, epoch: str, removed: list[Verdict]) -> None:
         with self._call("reconciled", epoch):
             self.removed += removed
+            self.reconciled_times += 1
 
     def fetch_query(self, host: str, epoch: str, query_id: str) -> QueryOrder:
         with self._call("fetch_query", epoch):

@@ -1,0 +1,179 @@
+"""How a host makes itself known, stays alive and is healed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compute_agent.drivers.fake import FakeDriver
+from compute_agent.drivers.fake_control import Behaviour
+from compute_agent.endpoint import AGAIN_SECONDS, TRIES, Ears
+from paddock.actions import StepKind
+from paddock.context import RequestContext
+from paddock.records import HostFacts, QueryOrder
+from tests.agent_lab import AgentLab, ended, eventually
+
+BACKENDS = ("threading", "eventlet")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[AgentLab]:
+    lab = AgentLab(tmp_path)
+    yield lab
+    lab.close()
+
+
+def test_an_agent_waits_for_the_conductor(lab: AgentLab) -> None:
+    lab.conductor.reachable = False
+    lab.start()
+    time.sleep(0.3)
+    assert lab.conductor.hellos == []
+    lab.conductor.reachable = True
+    [hello] = eventually(lambda: lab.conductor.hellos, "hello")
+    assert (hello.host, hello.zone, hello.replaces) == ("h1", "az1", None)
+    assert hello.machine_id
+    eventually(lambda: lab.conductor.beats[-1].facts.resources.vcpus, "real facts")
+
+
+def test_a_hello_whose_answer_is_lost_is_repeated(lab: AgentLab) -> None:
+    lab.conductor.lost_replies.add("hello")
+    lab.started()
+    assert len({hello.epoch for hello in lab.conductor.hellos}) == 1
+
+
+def test_a_new_process_replaces_the_last_one(lab: AgentLab) -> None:
+    lab.started().stop()
+    lab.started()
+    first, second = lab.conductor.hellos
+    assert second.replaces == first.epoch != second.epoch
+
+
+def test_a_process_whose_host_has_a_newer_one_launches_nothing_and_must_end(lab: AgentLab) -> None:
+    lab.started()
+    lab.conductor.epoch = "other"
+    eventually(lambda: lab.stale, "the news")
+    row = lab.run(StepKind.LAUNCH, lab.guest())
+    time.sleep(0.3)
+    assert row.starts == 0
+
+
+def test_an_outage_of_the_conductor_ends_in_reconciling(lab: AgentLab) -> None:
+    lab.started()
+    lab.conductor.reachable = False
+    time.sleep(lab.conf.compute.lease + 0.2)  # the lease must really lapse
+    before = len(lab.conductor.reconciles)
+    lab.conductor.reachable = True
+    eventually(lambda: len(lab.conductor.reconciles) > before, "reconciling")
+    lab.running()
+
+
+def test_a_hint_that_only_names_the_step_works_too(tmp_path: Path) -> None:
+    lab = AgentLab(tmp_path, heartbeat_interval=2.0, lease=30.0)
+    try:
+        lab.started()
+        time.sleep(0.2)
+        row = lab.conductor.accept(StepKind.LAUNCH, lab.guest())
+        begun = time.monotonic()
+        lab.hints.run(RequestContext(), row.id)
+        assert ended(row).status == "succeeded"
+        assert time.monotonic() - begun < 1.5
+    finally:
+        lab.close()
+
+
+def test_a_probe_is_answered(lab: AgentLab) -> None:
+    lab.started()
+    lab.hints.ping(RequestContext(), "n1")
+    eventually(lambda: lab.conductor.pongs == ["n1"], "the answer")
+
+
+def test_a_deaf_listener_starts_anew_and_its_process_ends_at_last() -> None:
+    class Server:
+        restarts = 0
+
+        def restart(self, timeout: float) -> None:
+            self.restarts += 1
+
+    server, ended = Server(), []
+    ears = Ears(server, lambda: ended.append(True))  # type: ignore[arg-type]
+    start = time.clock_gettime(time.CLOCK_BOOTTIME)
+    for second in range(int(AGAIN_SECONDS * (TRIES + 1))):
+        ears._tried_at = [min(at, start + second) for at in ears._tried_at]
+        ears.listen(start + second)
+    eventually(lambda: server.restarts == TRIES, "listening anew")
+    assert ended
+
+
+def test_a_console_is_answered_by_a_call(lab: AgentLab) -> None:
+    lab.started()
+    guest = lab.running()
+    for kind in ("console", "horoscope"):
+        lab.conductor.queries[kind] = QueryOrder(
+            id=kind, kind=kind, instance_id=guest.id, params={"length": 1}
+        )
+        lab.hints.query(RequestContext(), kind)
+    lab.hints.query(RequestContext(), "over")
+    answers = lab.conductor.answers
+    eventually(lambda: len(answers) == 2, "the answers")
+    assert answers["console"]["ok"]["output"].startswith("PADDOCK-GUEST mark=first boots=1")
+    assert "horoscope" in answers["horoscope"]["error"]["message"]
+
+
+def test_a_hung_console_keeps_no_step_waiting(lab: AgentLab) -> None:
+    lab.started()
+    guest = lab.running()
+    lab.driver.control.set("console", Behaviour(hang=True))
+    for number in range(5):
+        lab.conductor.queries[str(number)] = QueryOrder(
+            id=str(number), kind="console", instance_id=guest.id, params={}
+        )
+        lab.hints.query(RequestContext(), str(number))
+    lab.done(StepKind.PAUSE, guest)
+
+
+class Sluggish(FakeDriver):
+    """Blocks inside C, where green threads cannot help themselves."""
+
+    slow = False
+
+    def facts(self) -> HostFacts:
+        if self.slow:
+            ctypes.CDLL(None).usleep(900_000)
+        return super().facts()
+
+    def pause(self, instance_id: str) -> None:
+        ctypes.CDLL(None).usleep(900_000)
+        super().pause(instance_id)
+
+
+def test_a_slow_hypervisor_never_delays_heartbeats(lab: AgentLab) -> None:
+    driver = Sluggish(lab.conf)
+    lab.start(driver)
+    guest = lab.guest()
+    lab.done(StepKind.LAUNCH, guest)
+    driver.slow = True
+    before, begun = len(lab.conductor.beats), time.monotonic()
+    lab.done(StepKind.PAUSE, guest)
+    assert time.monotonic() - begun >= 0.9
+    assert len(lab.conductor.beats) - before >= 6
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_it_does_not_under_either_backend(backend: str) -> None:
+    case = f"{__file__}::{test_a_slow_hypervisor_never_delays_heartbeats.__name__}"
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", case],
+        env=os.environ | {"PADDOCK_CONCURRENCY": backend},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout
