@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import waitress.server
-from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
@@ -95,6 +94,7 @@ class HttpServer:
             asyncore_loop_timeout=LOOP_SECONDS,
         )
         self._server.channel_class = _Channel
+        self._one_writer(self._server.trigger)
         self._loop.start()
         LOG.info("Listening on http://%s:%d", listen, self.port)
 
@@ -106,9 +106,25 @@ class HttpServer:
         self._in_loop(self._close_entrance)
         while time.monotonic() < end - LOOP_SECONDS and self._is_busy():
             time.sleep(POLL_SECONDS)
-        self._in_loop(lambda: wasyncore.close_all(self._server._map, ignore_all=True))
+        self._in_loop(self._end_loop)
         self._loop.join(max(end - time.monotonic(), LOOP_SECONDS))
-        self._server.task_dispatcher.shutdown(timeout=max(end - time.monotonic(), LOOP_SECONDS))
+        tasks = self._server.task_dispatcher
+        tasks.shutdown(timeout=max(end - time.monotonic(), LOOP_SECONDS))
+        if not tasks.threads:
+            self._server.trigger.close()
+
+    @staticmethod
+    def _one_writer(trigger: Any) -> None:
+        """Let threads wake the loop one after the other: two green threads that write to one
+        file descriptor at the same time are an error."""
+        lock = threading.Lock()
+        pull = trigger._physical_pull
+
+        def pull_alone() -> None:
+            with lock:
+                pull()
+
+        trigger._physical_pull = pull_alone
 
     def _run(self) -> None:
         self._server.run()
@@ -120,6 +136,13 @@ class HttpServer:
         self._server.accepting = False
         self._server.del_channel()
         self._server.socket.close()
+
+    def _end_loop(self) -> None:
+        """Close all connections. The trigger stays open: a request that hangs still writes to it,
+        and its file descriptor must not have become another one's by then."""
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
+        self._server.trigger.del_channel()
 
     def _is_busy(self) -> bool:
         tasks = self._server.task_dispatcher

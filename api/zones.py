@@ -6,6 +6,7 @@ from api.call import Call, Document
 from api.listing import PAGE, collect
 from api.operations import Frame, Resource, operation
 from paddock.clients import CatalogClient
+from paddock.errors import Forbidden
 from paddock.records import Listing, ZoneRecord
 
 MOST = 2 * PAGE
@@ -24,10 +25,10 @@ class Zones(Resource):
         """Names, and whether any of their hosts is up."""
         return {"availabilityZoneInfo": [brief(zone) | {"hosts": None} for zone in self._all(call)]}
 
-    def _all(self, call: Call, *, detail: bool = False) -> list[ZoneRecord]:
+    def _all(self, call: Call) -> list[ZoneRecord]:
         return collect(
             lambda listing: self._catalog.list(call.ctxt, "zones", ZoneRecord, listing),
-            Listing(filters={"detail": True} if detail else {}),
+            Listing(),
             MOST,
             "name",
         )
@@ -39,7 +40,9 @@ class ZonesDetail(Zones):
     @operation("zone-list-detail", "List the availability zones with their hosts")
     def on_get(self, call: Call) -> Document:
         """Names and hosts."""
-        zones = self._all(call, detail=True)
+        if not call.is_admin:
+            raise Forbidden()
+        zones = self._all(call)
         return {"availabilityZoneInfo": [brief(zone) | {"hosts": hosts(zone)} for zone in zones]}
 
 

@@ -1,0 +1,144 @@
+"""The HTTP server itself: over a real socket, with clients that break the rules."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import requests
+
+from api.http import HttpServer
+
+LONGEST = 4096
+SECONDS = 10
+
+
+class Slow:
+    """A WSGI application that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        length = len(environ["wsgi.input"].read())
+        if environ["PATH_INFO"] == "/slow":
+            self.entered.set()
+            self.go.wait(SECONDS)
+        start("200 OK", [("Content-Type", "text/plain")])
+        return [str(length).encode()]
+
+
+@pytest.fixture
+def app() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def server(app: Slow) -> Iterator[HttpServer]:
+    server = HttpServer(app, "127.0.0.1", 0, 4, LONGEST)
+    server.start()
+    yield server
+    app.go.set()
+    server.stop(SECONDS)
+
+
+def url(server: HttpServer, path: str = "/") -> str:
+    return f"http://127.0.0.1:{server.port}{path}"
+
+
+def send_raw(server: HttpServer, raw: bytes) -> tuple[str, dict[str, str], bytes]:
+    answer = b""
+    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as peer:
+        peer.sendall(raw)
+        with suppress(ConnectionResetError):  # what it did not read, it may answer so
+            while more := peer.recv(65536):
+                answer += more
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return first.split(" ", 1)[1], {name.lower(): value for name, value in headers.items()}, body
+
+
+def test_a_request_under_way_is_answered_before_the_server_stops(
+    server: HttpServer, app: Slow
+) -> None:
+    answers: list[requests.Response] = []
+    address = url(server, "/slow")
+    client = threading.Thread(target=lambda: answers.append(requests.get(address, timeout=SECONDS)))
+    client.start()
+    assert app.entered.wait(SECONDS)
+    stopping = threading.Thread(target=server.stop, args=(SECONDS,))
+    stopping.start()
+    with pytest.raises(requests.ConnectionError):
+        while True:
+            requests.get(url(server), timeout=SECONDS)
+    app.go.set()
+    stopping.join(SECONDS)
+    client.join(SECONDS)
+    assert answers[0].status_code == 200
+
+
+def test_a_request_that_hangs_does_not_keep_the_server_from_stopping(
+    server: HttpServer, app: Slow
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as peer:
+        peer.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert app.entered.wait(SECONDS)
+        begun = time.monotonic()
+        server.stop(2.0)
+        assert time.monotonic() - begun < 4.5
+
+
+def test_a_server_that_never_started_stops(app: Slow) -> None:
+    HttpServer(app, "127.0.0.1", 0, 1, LONGEST).stop(1.0)
+
+
+def test_a_taken_port_is_an_error(server: HttpServer, app: Slow) -> None:
+    with pytest.raises(OSError, match="in use"):
+        HttpServer(app, "127.0.0.1", server.port, 1, LONGEST).start()
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"nonsense\r\n\r\n", "400 "),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "400 "),
+        (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400 "),
+        (b"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n", "400 "),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 65_600 + b"\r\n\r\n", "431 "),
+        (b"POST / HTTP/1.1\r\nContent-Length: 9999999999\r\n\r\n", "413 "),
+    ],
+    ids=["nonsense", "length", "lengths", "header", "headers", "body"],
+)
+def test_what_is_no_proper_request_gets_a_fault_and_an_id(
+    server: HttpServer, raw: bytes, status: str
+) -> None:
+    first, headers, body = send_raw(server, raw)
+    assert first.startswith(status)
+    assert headers["x-openstack-request-id"].startswith("req-")
+    assert headers["content-type"] == "application/json"
+    (fault,) = json.loads(body).values()
+    assert fault["message"]
+
+
+def test_a_body_in_chunks_is_read(server: HttpServer) -> None:
+    chunks = iter([b"a" * 10, b"b" * 10])
+    assert requests.post(url(server), data=chunks, timeout=SECONDS).text == "20"
+
+
+def test_a_slow_client_takes_no_worker(server: HttpServer) -> None:
+    slow = [socket.create_connection(("127.0.0.1", server.port), SECONDS) for _ in range(20)]
+    try:
+        for peer in slow:
+            peer.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+        assert requests.get(url(server), timeout=SECONDS).status_code == 200
+    finally:
+        for peer in slow:
+            peer.close()
