@@ -18,7 +18,7 @@ from compute_agent.slots import Slots
 from paddock.actions import MOVING, StepKind
 from paddock.clients import ConductorClient
 from paddock.deadline import Deadline
-from paddock.errors import ServiceUnavailable, StepRefused
+from paddock.errors import PaddockError, ServiceUnavailable, StepRefused
 from paddock.records import HeldStep, LiveStep, Outcome, Progress, StepRef, WorkOrder
 from paddock.service import Timer
 
@@ -94,8 +94,10 @@ class Runner:
         with self._changed:
             if self._tasks.setdefault(task.key, task) is not task:
                 return
-        if step.kind is StepKind.DESTROY or self._slots.enter(step.instance_id, task):
+        if step.kind is StepKind.DESTROY:
             self._submit(task)
+        else:
+            self._slots.enter(step.instance_id, task, partial(self._submit, task))
 
     def hand_back(self, step: LiveStep, then: Callable[[], object]) -> None:
         """Give back a running step that this process does not hold, in a worker's thread.
@@ -163,7 +165,7 @@ class Runner:
                 return None
             try:
                 [answer] = self._conductor.start([ref])
-            except ServiceUnavailable as error:
+            except PaddockError as error:
                 answer = error
             if isinstance(answer, WorkOrder):
                 task.begin(answer)
@@ -180,7 +182,7 @@ class Runner:
         while not self._gone.is_set():
             try:
                 [answer] = self._conductor.finish([outcome])
-            except ServiceUnavailable as error:
+            except PaddockError as error:
                 answer = error
             except Exception:
                 LOG.exception("Finish failed and is repeated", extra=task.about)
@@ -193,17 +195,21 @@ class Runner:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _let_go(self, task: Task) -> None:
-        following = self._slots.leave(task.step.instance_id, task)
         with self._changed:
             self._tasks.pop(task.key, None)
             self._changed.notify_all()
-        if isinstance(following, Task):
-            self._submit(following)
+        self._slots.leave(task.step.instance_id, task)
 
     def _hand_back(self, step: LiveStep, then: Callable[[], object]) -> None:
         ref = self._identity.ref(step.step_id, step.attempt)
-        if self._conductor.hand_back(ref, step.epoch):
-            LOG.info("The step %s was handed back", step.kind, extra=Task(step).about)
+        about = Task(step).about
+        try:
+            taken = self._conductor.hand_back(ref, step.epoch)
+        except PaddockError as error:
+            LOG.info("The step %s was not handed back: %s", step.kind, error, extra=about)
+            return
+        if taken:
+            LOG.info("The step %s was handed back", step.kind, extra=about)
             then()
 
     def _tell(self, task: Task, progress: tuple[int, int]) -> None:
@@ -212,7 +218,7 @@ class Runner:
             self._conductor.progress(Progress(step=self._ref(task), done=done, total=total))
         except StepRefused as error:
             task.cancel(error.message)
-        except ServiceUnavailable as error:
+        except PaddockError as error:
             LOG.info("Progress was not told: %s", error, extra=task.about)
         else:
             task.told(progress)

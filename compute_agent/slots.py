@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -19,7 +19,7 @@ class Slots(Generic[T]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._owners: dict[str, T] = {}
-        self._waiting: dict[str, deque[T]] = {}
+        self._waiting: dict[str, deque[tuple[T, Callable[[], object]]]] = {}
         self._bars: dict[str, int] = {}
 
     def take(self, instance_id: str, owner: T) -> bool:
@@ -27,28 +27,28 @@ class Slots(Generic[T]):
         with self._lock:
             return self._owners.setdefault(instance_id, owner) is owner
 
-    def enter(self, instance_id: str, owner: T) -> bool:
-        """Take the slot if it is free, else wait in line; False when waiting."""
+    def enter(self, instance_id: str, owner: T, go: Callable[[], object]) -> None:
+        """Take the slot and call ``go``: at once if it is free, else when its turn comes."""
         with self._lock:
-            if self._owners.setdefault(instance_id, owner) is owner:
-                return True
-            self._waiting.setdefault(instance_id, deque()).append(owner)
-            return False
+            if self._owners.setdefault(instance_id, owner) is not owner:
+                self._waiting.setdefault(instance_id, deque()).append((owner, go))
+                return
+        go()
 
-    def leave(self, instance_id: str, owner: T) -> T | None:
-        """Give the slot up; the next in line, if any, has it now and is returned."""
+    def leave(self, instance_id: str, owner: T) -> None:
+        """Give the slot up; the next in line, if any, has it now and goes."""
         with self._lock:
             if self._owners.get(instance_id) is not owner:
-                return None
+                return
             del self._owners[instance_id]
             line = self._waiting.get(instance_id)
             if not line:
                 self._lift(instance_id)
-                return None
-            following = self._owners[instance_id] = line.popleft()
+                return
+            self._owners[instance_id], go = line.popleft()
             if not line:
                 del self._waiting[instance_id]
-            return following
+        go()
 
     def owner(self, instance_id: str) -> T | None:
         """Who has the slot."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from compute_agent.slots import Slots
@@ -14,21 +16,22 @@ def slots() -> Slots[str]:
 
 
 def test_those_who_wait_get_the_slot_in_order(slots: Slots[str]) -> None:
-    assert slots.enter("i", "first")
-    assert not slots.enter("i", "second")
-    assert not slots.enter("i", "third")
-    assert slots.enter("other", "fourth")
-    assert slots.leave("i", "first") == "second"
+    gone: list[str] = []
+    for instance_id, owner in [("i", "first"), ("i", "second"), ("i", "third"), ("o", "fourth")]:
+        slots.enter(instance_id, owner, partial(gone.append, owner))
+    assert gone == ["first", "fourth"]
+    slots.leave("i", "first")
     assert slots.owner("i") == "second"
-    assert slots.leave("i", "second") == "third"
-    assert slots.leave("i", "third") is None
+    slots.leave("i", "second")
+    slots.leave("i", "third")
+    assert gone == ["first", "fourth", "second", "third"]
     assert slots.take("i", "fifth")
 
 
 def test_only_the_owner_gives_it_up(slots: Slots[str]) -> None:
     slots.take("i", "first")
     assert not slots.take("i", "second")
-    assert slots.leave("i", "second") is None
+    slots.leave("i", "second")
     assert slots.owner("i") == "first"
 
 
