@@ -248,3 +248,15 @@ class Identity(Record, frozen=True, kw_only=True):
     project_id: str
     project_name: str
     roles: list[str]
+
+
+class NetworkRecord(Record, frozen=True, kw_only=True):
+    """A network with its one subnet; ``first`` and ``last`` bound the addresses given out."""
+
+    id: str
+    name: str
+    project_id: str | None
+    cidr: str
+    gateway: str
+    first: str
+    last: str
