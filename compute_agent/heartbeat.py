@@ -68,18 +68,25 @@ class Heartbeats:
             if not self._known:
                 self._say_hello()
             self._send()
-        except StaleEpoch as error:
-            LOG.error("This agent must end: %s", error)
-            self._lease.end()
-            self._on_stale()
         except PaddockError as error:
-            log = LOG.debug if self._silent else LOG.warning
-            log("The conductor does not answer: %s", error)
-            self._silent = True
+            if self._known and isinstance(error, StaleEpoch):
+                self._end(error)
+            else:
+                self._complain(error)
         else:
             if self._silent:
                 LOG.info("The conductor answers again")
             self._silent = False
+
+    def _end(self, error: StaleEpoch) -> None:
+        LOG.error("This agent must end: %s", error)
+        self._lease.end()
+        self._on_stale()
+
+    def _complain(self, error: PaddockError) -> None:
+        log = LOG.debug if self._silent else LOG.warning
+        log("The conductor does not take this host's heartbeats: %s", error)
+        self._silent = True
 
     def _say_hello(self) -> None:
         """Announce this process as the successor of each that may be the last, until one fits."""

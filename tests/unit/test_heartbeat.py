@@ -64,6 +64,19 @@ def test_a_process_whose_host_has_a_newer_one_launches_nothing_and_must_end(lab:
     assert row.starts == 0
 
 
+def test_an_agent_that_cannot_name_its_predecessor_waits_until_it_may_take_over(
+    lab: AgentLab,
+) -> None:
+    lab.conductor.epoch = "other"
+    lab.start()
+    time.sleep(0.3)
+    assert lab.conductor.hellos == []
+    lab.conductor.epoch = None
+    eventually(lambda: lab.conductor.reconciled_times, "reconciling")
+    lab.running()
+    assert lab.stale == []
+
+
 def test_an_outage_of_the_conductor_ends_in_reconciling(lab: AgentLab) -> None:
     lab.started()
     lab.conductor.reachable = False
