@@ -20,6 +20,7 @@ DEFAULT = [
                  help="Seconds that a remote call may take as a whole."),
     cfg.BoolOpt("debug", default=False, help="Log at level DEBUG."),
     cfg.StrOpt("log_file", help="Write the log to this file instead of standard error."),
+    cfg.BoolOpt("log_json", default=False, help="Write each line of the log as a JSON object."),
 ]  # fmt: skip
 
 API = [

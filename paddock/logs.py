@@ -1,53 +1,135 @@
-"""Logs: one line per record, with the same fields in every process.
+"""Logs: one line per event, with the request, action, instance and host that it is about.
 
-A record says what it is about with ``extra={"request_id": …, "action_id": …, "instance_id": …,
-"host": …}``; these fields stand at the line's end as ``name=value``.
+A field comes from the record (``extra={"instance_id": ...}``) or from what :func:`bind` holds for
+the running thread, green or native.
 """
 
 from __future__ import annotations
 
+import contextvars
+import datetime
+import json
 import logging
+import logging.handlers
+import re
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from oslo_config import cfg
 
-FIELDS = ("request_id", "global_request_id", "project_id", "action_id", "step_id", "instance_id",
-          "host")  # fmt: skip
-NOISY = ("oslo", "oslo_messaging", "amqp", "kombu", "waitress.queue")
+FIELDS = (
+    "request_id", "global_request_id", "action_id", "step_id", "instance_id", "project_id", "host",
+)  # fmt: skip
+OWN = ("paddock", "api", "conductor", "compute_agent", "devstack")
+
+_CONTEXT: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("log fields")
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_SECRETS = (
+    (re.compile(r"(\w://[^/\s:@]*):[^@\s]+@"), r"\1:***@"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),
+    (
+        re.compile(
+            r"""(?i)((?:password|passwd|secret|adminpass|x-auth-token)["']?\s*[:=]\s*["']?)"""
+            r"""[^\s"',}&]+"""
+        ),
+        r"\1***",
+    ),
+)
 
 
-class Formatter(logging.Formatter):
-    """``2026-01-31T12:00:00.000Z INFO api paddock.service: text request_id=…``.
+@contextmanager
+def bind(**fields: str | None) -> Iterator[None]:
+    """Have all records of this thread carry these fields; None leaves a field out.
 
-    :param role: the process's role
+    :param fields: by the names in ``FIELDS``
+    """
+    known = {name: value for name, value in fields.items() if value}
+    token = _CONTEXT.set({**_CONTEXT.get({}), **known})
+    try:
+        yield
+    finally:
+        _CONTEXT.reset(token)
+
+
+def mask(text: str) -> str:
+    """The text without passwords and tokens, as far as their shape or name shows them."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class TextFormatter(logging.Formatter):
+    """Time in UTC, level, role, logger, fields in brackets, message; then an exception's lines.
+
+    :param role: of the process
+    :param fields: what records say that have it from nowhere else
     """
 
-    converter = staticmethod(time.gmtime)
-    default_msec_format = "%s.%03dZ"
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    def __init__(self, role: str, fields: dict[str, str]) -> None:
+        super().__init__()
+        self.role = role
+        self._fields = fields
 
-    def __init__(self, role: str) -> None:
-        super().__init__(f"%(asctime)s %(levelname)s {role} %(name)s: %(message)s")
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        fields = " ".join(f"{name}={value}" for name, value in self.fields(record).items())
+        about = f"[{fields}] " if fields else ""
+        message = record.getMessage().translate(_CONTROLS)
+        line = f"{_time(record)} {record.levelname} {self.role} {record.name} {about}{message}"
+        return mask("\n".join([line, *self.trace(record)]))
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """The record's line; line feeds in the text cannot forge another one."""
-        line = super().formatMessage(record).replace("\n", "\\n").replace("\r", "\\r")
-        known = ((name, getattr(record, name, None)) for name in FIELDS)
-        return line + "".join(f" {name}={value}" for name, value in known if value)
+    def fields(self, record: logging.LogRecord) -> dict[str, str]:
+        """The fields of a record that have a value."""
+        sources = (vars(record), _CONTEXT.get({}), self._fields)
+        found = {name: next((s[name] for s in sources if s.get(name)), None) for name in FIELDS}
+        return {name: str(value).translate(_CONTROLS) for name, value in found.items() if value}
+
+    def trace(self, record: logging.LogRecord) -> list[str]:
+        """The exception, if there is one."""
+        return [self.formatException(record.exc_info)] if record.exc_info else []
+
+
+class JsonFormatter(TextFormatter):
+    """The same as one JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        document: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname,
+            "role": self.role,
+            "logger": record.name,
+            "message": mask(record.getMessage()),
+            **self.fields(record),
+        }
+        for trace in self.trace(record):
+            document["exception"] = mask(trace)
+        return json.dumps(document, ensure_ascii=False)
 
 
 def set_up(conf: cfg.ConfigOpts, role: str) -> None:
-    """Send the process's log to ``log_file`` or standard error.
+    """Send all logs of this process where its configuration says.
 
-    :param role: ``api``, ``conductor``, ``compute``
+    :param role: ``api``, ``conductor``, ``compute`` or, for several in one process, ``cloud``,
+        whose records name no host of their own
     """
     handler: logging.Handler = (
-        logging.FileHandler(conf.log_file) if conf.log_file else logging.StreamHandler(sys.stderr)
+        logging.handlers.WatchedFileHandler(conf.log_file)
+        if conf.log_file
+        else logging.StreamHandler(sys.stderr)
     )
-    handler.setFormatter(Formatter(role))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if conf.debug else logging.INFO)
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    fields = {} if role == "cloud" else {"host": str(conf.host)}
+    handler.setFormatter((JsonFormatter if conf.log_json else TextFormatter)(role, fields))
+    logging.basicConfig(
+        handlers=[handler], level=logging.INFO if conf.debug else logging.WARNING, force=True
+    )
+    for name in OWN:
+        logging.getLogger(name).setLevel(logging.DEBUG if conf.debug else logging.INFO)
+    logging.captureWarnings(True)
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

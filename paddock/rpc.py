@@ -30,6 +30,7 @@ from paddock import bus, rabbit
 from paddock.context import RequestContext
 from paddock.deadline import Deadline
 from paddock.errors import BusUnavailable, PaddockError
+from paddock.logs import bind
 from paddock.runtime import finish_within
 
 __all__ = [
@@ -124,14 +125,15 @@ class MethodFailed(Exception):
 
 class _Dispatcher(oslo_dispatcher.RPCDispatcher):  # type: ignore[misc]
     def _do_dispatch(self, endpoint: Any, method: str, ctxt: Any, args: Any) -> Any:
-        try:
-            return super()._do_dispatch(endpoint, method, ctxt, args)
-        except PaddockError as error:
-            raise _tell(error) from None
-        except Exception as error:
-            LOG.exception("Method %s failed", method)
-            failure = MethodFailed(f"{method} failed with {type(error).__name__}")
-            raise _tell(failure) from None
+        with bind(request_id=ctxt.get("request_id")):
+            try:
+                return super()._do_dispatch(endpoint, method, ctxt, args)
+            except PaddockError as error:
+                raise _tell(error) from None
+            except Exception as error:
+                LOG.exception("Method %s failed", method)
+                failure = MethodFailed(f"{method} failed with {type(error).__name__}")
+                raise _tell(failure) from None
 
 
 def _tell(error: Exception) -> oslo_dispatcher.ExpectedException:
