@@ -81,12 +81,15 @@ def assemble(
     identity = Identity(conf.host)
     slots: Slots[object] = Slots()
     lease = Lease(compute.lease)
-    memory = LastActions(Path(conf.state_path) / "agent" / "actions")
+    directory = Path(conf.state_path) / "agent"
+    memory = LastActions(directory / "actions")
     around = (identity, conductor, driver, slots, lease, memory)
     observer = Observer(*around, compute.observe_interval)
     performer = Performer(conf, identity, driver, slots, lease, memory)
     runner = Runner(conf, identity, conductor, performer, slots, lease)
-    facts = Facts(identity, driver, observer.on_change, compute.heartbeat_interval)
+    facts = Facts(
+        identity, driver, observer.on_change, directory / "facts", compute.heartbeat_interval
+    )
     reconciler = Reconciler(*around, facts, compute.heartbeat_interval)
     queries = Queries(identity, conductor, driver)
     orders: dict[str, Callable[[float], object]] = {

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 
@@ -24,6 +25,7 @@ class Facts:
     """Connects the driver once the cloud is known, and asks it again and again.
 
     :param on_change: what the driver calls when a guest changes by itself
+    :param file: keeps the facts over restarts, since other hosts may use them meanwhile
     :param interval: seconds between questions
     :ivar connected: whether the hypervisor has answered
     :ivar on_connect: called once, when it answers first
@@ -34,6 +36,7 @@ class Facts:
         identity: Identity,
         driver: Driver,
         on_change: Callable[[str, Seen], None],
+        file: Path,
         interval: float,
     ) -> None:
         self._identity = identity
@@ -42,11 +45,8 @@ class Facts:
         self._opened = False
         self.connected = False
         self._asked = time.monotonic()
-        self._latest = HostFacts(
-            resources=Resources(vcpus=0, memory_mb=0, disk_gb=0),
-            capabilities=[],
-            version=version("paddock"),
-        )
+        self._file = file
+        self._latest = self._kept()
         self._timer = Timer(self._ask, interval, "facts")
         self.on_connect: Callable[[], object] = lambda: None
 
@@ -63,7 +63,10 @@ class Facts:
         self._timer.kick()
 
     def latest(self) -> HostFacts:
-        """The last answer; no resources before the first. ``extra`` says when it is old."""
+        """The last answer, also a former process's; no resources before the first of all.
+
+        ``extra`` says when it is old.
+        """
         silent = time.monotonic() - self._asked
         if silent < SILENT_SECONDS:
             return self._latest
@@ -82,8 +85,22 @@ class Facts:
         if not self._opened:
             self._driver.connect(self._identity.cloud_id, self._on_change)
             self._opened = True
-        self._latest = self._driver.facts()
+        self._keep(self._driver.facts())
         self._asked = time.monotonic()
         if not self.connected:
             self.connected = True
             self.on_connect()
+
+    def _keep(self, facts: HostFacts) -> None:
+        before, self._latest = self._latest, facts
+        if msgspec.structs.replace(before, uptime=facts.uptime) == facts:
+            return
+        draft = self._file.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode(facts))
+        draft.replace(self._file)
+
+    def _kept(self) -> HostFacts:
+        if self._file.exists():
+            return msgspec.json.decode(self._file.read_bytes(), type=HostFacts)
+        nothing = Resources(vcpus=0, memory_mb=0, disk_gb=0)
+        return HostFacts(resources=nothing, capabilities=[], version=version("paddock"))

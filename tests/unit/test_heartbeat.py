@@ -53,6 +53,7 @@ def test_a_new_process_replaces_the_last_one(lab: AgentLab) -> None:
     lab.started()
     first, second = lab.conductor.hellos
     assert second.replaces == first.epoch != second.epoch
+    assert second.facts.store == lab.driver.facts().store  # other hosts may need it meanwhile
 
 
 def test_a_process_whose_host_has_a_newer_one_launches_nothing_and_must_end(lab: AgentLab) -> None:
