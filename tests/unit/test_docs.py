@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
+from devstack import broker
 from docs.generated import FILES, ROOT
 from paddock.config import list_opts
 
@@ -88,3 +90,13 @@ def test_the_layout_in_the_design_names_only_what_is_there() -> None:
         missing += [str(parent / name) for name in names if not (parent / name).exists()]
         folders.append(names[0])
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [broker.api_rights("control1"), broker.conductor_rights("control1"), broker.agent_rights("h1")],
+    ids=["api", "conductor", "agent"],
+)
+def test_the_brokers_rights_are_those_that_the_stack_gives(rights: broker.Rights) -> None:
+    page = (ROOT / "docs/install.md").read_text()
+    assert [text for text in astuple(rights) if f"'{text}'" not in page] == []
