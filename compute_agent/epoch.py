@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import uuid
 from pathlib import Path
-from typing import Any
 
+from compute_agent.keeping import keep, kept
 from paddock.errors import PaddockError
-from paddock.records import StepRef
+from paddock.records import Record, StepRef
 
 
 class HostTaken(PaddockError):
     """Another agent process runs on the same state directory."""
+
+
+class Epochs(Record, frozen=True, kw_only=True):
+    """The last epoch that the conductor took, and those that were tried since."""
+
+    accepted: str | None
+    tried: list[str]
 
 
 class Identity:
@@ -48,6 +54,7 @@ class EpochFile:
 
     def __init__(self, directory: Path, machine_id_file: Path) -> None:
         self._directory = directory
+        self._file = directory / "epoch"
         self._machine_id_file = machine_id_file
         self._lock: int | None = None
         self.machine_id = ""
@@ -77,30 +84,19 @@ class EpochFile:
     def predecessors(self) -> list[str | None]:
         """Epochs that the ledger may have as the host's last, likeliest first; None: it never had
         one."""
-        kept = self._read()
-        return [kept["accepted"], *reversed(kept["tried"])]
+        known = self._read()
+        return [known.accepted, *reversed(known.tried)]
 
     def attempt(self, epoch: str) -> None:
         """Write down that this epoch is about to be tried."""
-        kept = self._read()
-        if epoch not in kept["tried"]:
-            self._write({"accepted": kept["accepted"], "tried": [*kept["tried"], epoch]})
+        known = self._read()
+        if epoch not in known.tried:
+            tried = [*known.tried, epoch]
+            keep(self._file, Epochs(accepted=known.accepted, tried=tried))
 
     def accepted(self, epoch: str) -> None:
         """Write down that the conductor took this epoch."""
-        self._write({"accepted": epoch, "tried": []})
+        keep(self._file, Epochs(accepted=epoch, tried=[]))
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            kept: dict[str, Any] = json.loads((self._directory / "epoch").read_text())
-        except FileNotFoundError:
-            return {"accepted": None, "tried": []}
-        return kept
-
-    def _write(self, kept: dict[str, Any]) -> None:
-        draft = self._directory / "epoch.draft"
-        with draft.open("w") as file:
-            json.dump(kept, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._directory / "epoch")
+    def _read(self) -> Epochs:
+        return kept(self._file, Epochs) or Epochs(accepted=None, tried=[])

@@ -12,6 +12,7 @@ import msgspec
 
 from compute_agent.drivers.base import Driver
 from compute_agent.epoch import Identity
+from compute_agent.keeping import keep, kept
 from paddock.actions import Seen
 from paddock.errors import PaddockError
 from paddock.records import HostFacts, Resources
@@ -46,7 +47,7 @@ class Facts:
         self.connected = False
         self._asked = time.monotonic()
         self._file = file
-        self._latest = self._kept()
+        self._latest = kept(file, HostFacts) or _nothing()
         self._timer = Timer(self._ask, interval, "facts")
         self.on_connect: Callable[[], object] = lambda: None
 
@@ -95,12 +96,9 @@ class Facts:
         before, self._latest = self._latest, facts
         if msgspec.structs.replace(before, uptime=facts.uptime) == facts:
             return
-        draft = self._file.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode(facts))
-        draft.replace(self._file)
+        keep(self._file, facts)
 
-    def _kept(self) -> HostFacts:
-        if self._file.exists():
-            return msgspec.json.decode(self._file.read_bytes(), type=HostFacts)
-        nothing = Resources(vcpus=0, memory_mb=0, disk_gb=0)
-        return HostFacts(resources=nothing, capabilities=[], version=version("paddock"))
+
+def _nothing() -> HostFacts:
+    resources = Resources(vcpus=0, memory_mb=0, disk_gb=0)
+    return HostFacts(resources=resources, capabilities=[], version=version("paddock"))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
+from compute_agent.keeping import keep, kept
 from paddock.records import Record
 
 
@@ -28,19 +27,15 @@ class LastActions:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self._known = {
-            path.stem: msgspec.json.decode(path.read_bytes(), type=Known)
-            for path in directory.glob("*.json")
-        }
+        found = {path.stem: kept(path, Known) for path in directory.glob("*.json")}
+        self._known = {key: known for key, known in found.items() if known is not None}
 
     def remember(self, instance_id: str, known: Known) -> None:
         """Keep an action that begins."""
         if self._known.get(instance_id) == known:
             return
         self._known[instance_id] = known
-        draft = self._directory / f"{instance_id}.draft"
-        draft.write_bytes(msgspec.json.encode(known))
-        draft.replace(self._path(instance_id))
+        keep(self._path(instance_id), known)
 
     def forget(self, instance_id: str) -> None:
         """The instance is no longer on this host."""

@@ -39,7 +39,8 @@ def test_an_agent_waits_for_the_conductor(lab: AgentLab) -> None:
     [hello] = eventually(lambda: lab.conductor.hellos, "hello")
     assert (hello.host, hello.zone, hello.replaces) == ("h1", "az1", None)
     assert hello.machine_id
-    eventually(lambda: lab.conductor.beats[-1].facts.resources.vcpus, "real facts")
+    beats = lab.conductor.beats
+    eventually(lambda: beats and beats[-1].facts.resources.vcpus, "real facts")
 
 
 def test_a_hello_whose_answer_is_lost_is_repeated(lab: AgentLab) -> None:
