@@ -65,8 +65,17 @@ def connect(conf: cfg.ConfigOpts, client: rpc.Client) -> Collaborators:
     )
 
 
-def main() -> None:
+def main() -> int:
     """Run the API until SIGTERM."""
     conf = config.load(sys.argv[1:])
     logs.set_up(conf, "api")
-    sys.exit(run_until_signal(build(conf)))
+    try:
+        service = build(conf)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"paddock-api cannot start: {error}\n")
+        return 1
+    return run_until_signal(service)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,6 +20,7 @@ from api.call import Call, Document, call_of
 from api.microversions import Differences
 from api.schemas.common import JSON, UUID, Body, Query
 from api.validation import Validation, refuse_controls
+from paddock import logs
 from paddock.errors import BadRequest, NotFound
 
 Handler = Callable[..., Document | None]
@@ -90,8 +91,10 @@ def operation(
             self: Resource, req: falcon.Request, resp: falcon.Response, **values: str
         ) -> None:
             call = call_of(req)
-            _admit(self.frame, described, req, call, values)
-            document = handler(self, call, **values)
+            about = {"request_id": call.request_id, "instance_id": values.get("server_id")}
+            with logs.bind(project_id=call.ctxt.project_id, **about):
+                _admit(self.frame, described, req, call, values)
+                document = handler(self, call, **values)
             resp.status = call.status or described.status
             if document is not None:
                 resp.data = msgspec.json.encode(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from paddock.clients import AgentClient, LedgerClient
 from paddock.errors import BusUnavailable, PaddockError
 from paddock.records import AcceptRequest, CreateRequest, Ticket
 
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -39,17 +41,19 @@ class Wishes:
         [answer] = _again(lambda: self._ledger.accept(call.ctxt, [request]))
         if isinstance(answer, PaddockError):
             raise answer
-        self._hint(call, answer)
+        self._hint(call, answer, verb)
         return answer
 
     def create(self, call: Call, request: CreateRequest) -> list[Ticket]:
         """Have new instances accepted, all or as many as there is room for."""
         tickets = _again(lambda: self._ledger.create(call.ctxt, request))
         for ticket in tickets:
-            self._hint(call, ticket)
+            self._hint(call, ticket, "create")
         return tickets
 
-    def _hint(self, call: Call, ticket: Ticket) -> None:
+    def _hint(self, call: Call, ticket: Ticket, verb: str) -> None:
+        about = {"action_id": ticket.action_id, "instance_id": ticket.instance_id}
+        LOG.info("%s was accepted", verb, extra=about)
         if ticket.host and ticket.step_id:
             self._agents(ticket.host).run(
                 call.ctxt, ticket.step_id, ticket.instance_id, ticket.kind
