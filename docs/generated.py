@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from docs import options, samples, states
+from conductor import samples
+from docs import options, states
 
 ROOT = Path(__file__).resolve().parents[1]
 

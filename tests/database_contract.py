@@ -136,6 +136,16 @@ class DatabaseContract:
         assert projects.transaction(change) == {A: 0, B: 0}
         assert cores(projects) == {A: 1, B: 0}
 
+    def test_a_snapshot_is_of_one_moment(self, projects: Database) -> None:
+        def look(session: Session) -> list[int | None]:
+            query = sa.select(Project.used_cores).where(Project.id == A)
+            before = session.scalar(query)
+            projects.transaction(lambda other: count_core(other, A))
+            return [before, session.scalar(query)]
+
+        assert projects.snapshot(look) == [0, 0]
+        assert cores(projects)[A] == 1
+
     def test_a_lock_is_not_waited_for_forever(self, projects: Database, url: str) -> None:
         impatient = Database(url, timeout=0.4)
 

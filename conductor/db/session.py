@@ -73,7 +73,17 @@ class Database:
 
         :raises DatabaseUnavailable: the database does not answer
         """
-        return self._repeat(lambda: self._read(fn))
+        return self._repeat(lambda: self._read(self.reader, fn))
+
+    def snapshot(self, fn: Callable[[Session], T]) -> T:
+        """Run ``fn`` that only reads, all of it as of one moment.
+
+        :raises DatabaseUnavailable: the database does not answer
+        """
+        engine = self.reader
+        if engine.dialect.name != "sqlite":  # whose transactions are always so
+            engine = self.writer.execution_options(isolation_level="REPEATABLE READ")
+        return self._repeat(lambda: self._read(engine, fn))
 
     def now(self, session: Session) -> datetime.datetime:
         """The database's clock: naive UTC with microseconds. SQLite's is this machine's."""
@@ -99,8 +109,8 @@ class Database:
             _commit(session)
             return answer
 
-    def _read(self, fn: Callable[[Session], T]) -> T:
-        with self._hold(self._reading), Session(self.reader, autoflush=False) as session:
+    def _read(self, engine: sa.Engine, fn: Callable[[Session], T]) -> T:
+        with self._hold(self._reading), Session(engine, autoflush=False) as session:
             return fn(session)
 
     @contextmanager

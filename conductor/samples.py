@@ -1,4 +1,4 @@
-"""Makes the sample files in ``etc/`` from the options and the policy's rules."""
+"""The sample files of configuration and policy, made from the options and the rules."""
 
 from __future__ import annotations
 

@@ -1,0 +1,168 @@
+"""What ``paddock-manage`` does: each command gets configuration and arguments, and exits so."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+from tabulate import tabulate
+
+from conductor import bootstrap, hosts, samples
+from conductor.db import schema
+from conductor.db.session import Database
+from conductor.image_store import ImageStore, Stored, disk_size
+from conductor.invariants import violations
+from conductor.passwords import Passwords
+from conductor.turn import Turn, Turns
+from conductor.users_file import read_password, read_users
+from paddock.errors import BadRequest
+from paddock.records import HostRecord, Listing
+
+Command = Callable[[cfg.ConfigOpts, argparse.Namespace], int]
+Topics = Any
+"""What argparse's ``add_subparsers`` gives; its class is private."""
+
+
+def upgrade(conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
+    """Bring the schema to this release's."""
+    schema.upgrade(conf.database.connection)
+    _say(f"The schema is at revision {schema.head()}.")
+    return 0
+
+
+def fill(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
+    """Fill a new cloud's database."""
+    accounts = read_users(Path(arguments.users_file))
+    subnet = _subnet(arguments)
+    with _ledger(conf) as turns:
+        turns.run(
+            lambda turn: turn.attempt(
+                lambda: bootstrap.bootstrap(turn, Passwords(), accounts, subnet)
+            )
+        )
+    _say(f"The cloud has {len(accounts)} users of this file, flavors and a network.")
+    return 0
+
+
+def _subnet(arguments: argparse.Namespace) -> bootstrap.Subnet | None:
+    rest = [arguments.network_gateway, arguments.network_first, arguments.network_last]
+    if arguments.network_cidr is None:
+        if any(rest):
+            raise BadRequest("--network-gateway, -first and -last need --network-cidr.")
+        return None
+    return bootstrap.plan_subnet(arguments.network_cidr, *rest)
+
+
+def add_user(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
+    """Add a user with a role, or a role or a new password to one."""
+    password = read_password(arguments.password_file)
+    account = bootstrap.Account(arguments.name, arguments.project, arguments.role, password)
+    with _ledger(conf) as turns:
+        turns.run(
+            lambda turn: turn.attempt(lambda: bootstrap.ensure_account(turn, Passwords(), account))
+        )
+    _say(f"{account.name} is {account.role} in {account.project}.")
+    return 0
+
+
+def add_image(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
+    """Take an image into the store and list it."""
+    if arguments.kernel is None and (arguments.ramdisk or arguments.command_line):
+        raise BadRequest("--ramdisk and --command-line need --kernel.")
+    file = Path(arguments.file)
+    room = disk_size(file, arguments.format)
+    with _ledger(conf) as turns:
+        store = ImageStore(Path(arguments.store or conf.compute.image_store))
+        disk = store.put(file)
+        kernel = store.put(Path(arguments.kernel)) if arguments.kernel else None
+        ramdisk = store.put(Path(arguments.ramdisk)) if arguments.ramdisk else None
+
+        def add(turn: Turn) -> str:
+            boot = _boot(turn, arguments, kernel, ramdisk)
+            new = bootstrap.NewImage(arguments.name, arguments.format, disk, room, boot)
+            return bootstrap.ensure_image(turn, new)
+
+        key = turns.run(lambda turn: turn.attempt(lambda: add(turn)))
+    _say(f"Image {arguments.name} is {key}.")
+    return 0
+
+
+def _boot(
+    turn: Turn, arguments: argparse.Namespace, kernel: Stored | None, ramdisk: Stored | None
+) -> dict[str, str]:
+    if kernel is None:
+        return {}
+    return bootstrap.ensure_direct_boot(
+        turn, arguments.name, kernel, ramdisk, arguments.command_line
+    )
+
+
+def list_services(conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
+    """Show hosts and conductors."""
+    with _ledger(conf) as turns:
+        found = turns.read(lambda turn: hosts.list_page(turn, Listing()))
+    heads = ["host", "binary", "zone", "state", "open", "age", "version", "id"]
+    _say(tabulate([_row(record) for record in found], headers=heads))
+    return 0
+
+
+def _row(record: HostRecord) -> list[str]:
+    closed = ["disabled"] * record.disabled + ["paused"] * bool(record.pauses)
+    age = "" if record.age is None else f"{record.age:.0f} s"
+    return [
+        record.host,
+        record.binary,
+        record.zone,
+        record.state,
+        ", ".join(closed) or "yes",
+        age,
+        record.version,
+        record.id,
+    ]
+
+
+def check(conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
+    """Check the ledger's invariants; 1 when one is broken."""
+    with _database(conf) as database:
+        found = database.snapshot(violations)
+    for sentence in found:
+        _say(sentence)
+    _say(f"{len(found)} violations." if found else "All invariants hold.")
+    return 1 if found else 0
+
+
+def config_sample(_conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
+    """Print the configuration file with all defaults."""
+    sys.stdout.write(samples.render_configuration())
+    return 0
+
+
+def policy_sample(_conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
+    """Print the policy file with all defaults."""
+    sys.stdout.write(samples.render_policy())
+    return 0
+
+
+@contextmanager
+def _database(conf: cfg.ConfigOpts) -> Iterator[Database]:
+    database = Database(conf.database.connection, 2, conf.database.timeout)
+    try:
+        database.read(lambda session: schema.check(session.connection()))
+        yield database
+    finally:
+        database.dispose()
+
+
+@contextmanager
+def _ledger(conf: cfg.ConfigOpts) -> Iterator[Turns]:
+    with _database(conf) as database:
+        yield Turns(database, conf, lambda _: None)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

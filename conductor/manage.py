@@ -1,0 +1,108 @@
+"""paddock-manage: prepares and looks after a cloud's database, on a conductor's host."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from conductor import commands
+from paddock import config
+from paddock.errors import PaddockError
+
+REFUSED = 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="paddock-manage", description=__doc__)
+    parser.add_argument("--config-file", action="append", default=[], metavar="FILE",
+                        help="a conductor's configuration; can be repeated")  # fmt: skip
+    topics = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_db(topics)
+    _add_bootstrap(topics)
+    _add_image(topics)
+    _add_user(topics)
+    service = _topic(topics, "service", "services")
+    _command(service, "list", "show hosts and conductors", commands.list_services)
+    _command(topics, "check", "check the ledger's invariants; exit 1 if one is broken",
+             commands.check)  # fmt: skip
+    for name in ("config", "policy"):
+        topic = _topic(topics, name, f"the {name} file")
+        _command(topic, "sample", "print it with all defaults", getattr(commands, f"{name}_sample"))
+    return parser
+
+
+def _add_db(topics: commands.Topics) -> None:
+    db = _topic(topics, "db", "the schema")
+    _command(db, "upgrade", "bring the schema to this release's", commands.upgrade)
+
+
+def _add_bootstrap(topics: commands.Topics) -> None:
+    parser = _command(
+        topics, "bootstrap", "fill a new cloud: users, flavors, network", commands.fill
+    )
+    parser.add_argument("--users-file", required=True, metavar="FILE",
+                        help="YAML, 0600: users, with name, project, role and password")  # fmt: skip
+    for name, what in (
+        ("cidr", "the default network's addresses (10.20.0.0/16)"),
+        ("gateway", "its router, as guests are told; none if left out"),
+        ("first", "the first address for guests"),
+        ("last", "the last address for guests"),
+    ):
+        parser.add_argument(f"--network-{name}", metavar="ADDRESS", help=what)
+
+
+def _add_image(topics: commands.Topics) -> None:
+    image = _topic(topics, "image", "images")
+    add = _command(image, "add", "take an image into the store and list it", commands.add_image)
+    add.add_argument("--name", required=True)
+    add.add_argument("--file", required=True)
+    add.add_argument("--format", required=True, choices=("raw", "qcow2"))
+    add.add_argument("--kernel", metavar="FILE", help="boot this kernel directly")
+    add.add_argument("--ramdisk", metavar="FILE", help="with --kernel")
+    add.add_argument("--command-line", default="", metavar="TEXT", help="the kernel's")
+    add.add_argument("--store", metavar="DIRECTORY", help="by default [compute] image_store")
+
+
+def _add_user(topics: commands.Topics) -> None:
+    user = _topic(topics, "user", "users")
+    add = _command(user, "add", "add a user, or a role or password to one", commands.add_user)
+    add.add_argument("name")
+    add.add_argument("--project", required=True)
+    add.add_argument("--role", required=True)
+    add.add_argument("--password-file", required=True, metavar="FILE",
+                     help="mode 0600, or - for standard input")  # fmt: skip
+
+
+def _topic(topics: commands.Topics, name: str, text: str) -> commands.Topics:
+    return topics.add_parser(name, help=text).add_subparsers(required=True, metavar="COMMAND")
+
+
+def _command(
+    topics: commands.Topics, name: str, text: str, run: commands.Command
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = topics.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    :returns: exit status: 0, 1 when ``check`` found something, 2 when refused
+    """
+    arguments = make_parser().parse_args(argv)
+    try:
+        conf = config.load(files=arguments.config_file)
+        status: int = arguments.run(conf, arguments)
+    except (PaddockError, ValueError, OSError, cfg.Error) as error:
+        sys.stderr.write(f"paddock-manage: {' '.join(str(error).split())}\n")
+        return REFUSED
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
