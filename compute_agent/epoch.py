@@ -92,11 +92,11 @@ class EpochFile:
         known = self._read()
         if epoch not in known.tried:
             tried = [*known.tried, epoch]
-            keep(self._file, Epochs(accepted=known.accepted, tried=tried))
+            keep(self._file, Epochs(accepted=known.accepted, tried=tried), durably=True)
 
     def accepted(self, epoch: str) -> None:
         """Write down that the conductor took this epoch."""
-        keep(self._file, Epochs(accepted=epoch, tried=[]))
+        keep(self._file, Epochs(accepted=epoch, tried=[]), durably=True)
 
     def _read(self) -> Epochs:
         return kept(self._file, Epochs) or Epochs(accepted=None, tried=[])

@@ -13,13 +13,17 @@ from paddock.records import Record
 R = TypeVar("R", bound=Record)
 
 
-def keep(path: Path, record: Record) -> None:
-    """Write the record in place of what was there, durably."""
+def keep(path: Path, record: Record, *, durably: bool = False) -> None:
+    """Write the record in place of what was there.
+
+    :param durably: whether it must survive a power cut, which takes some milliseconds
+    """
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
         file.write(msgspec.json.encode(record))
-        file.flush()
-        os.fsync(file.fileno())
+        if durably:
+            file.flush()
+            os.fsync(file.fileno())
     draft.replace(path)
 
 
