@@ -138,10 +138,10 @@ class CloudUser:
     def claims(self, host: str | None) -> dict[str, int]:
         """What instances hold of a host's resources."""
         services = self._admin.get(f"{COMPUTE}/services")["services"]
-        found = [one["resources"] for one in services if one["host"] == host and one["resources"]]
+        found = [one["resources"] for one in services if one["host"] == host]
         if not found:
-            raise DemoFailed(f"the API lists no host {host} with resources")
-        return dict(found[0]["claimed"])
+            raise DemoFailed(f"the API lists no host {host}")
+        return {kind: entry["used"] for kind, entry in found[0].items()}
 
     def _newest(self, server_id: str, holds: Callable[[GuestLine], bool]) -> GuestLine | None:
         path = f"{COMPUTE}/servers/{server_id}/action"

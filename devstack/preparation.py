@@ -80,7 +80,10 @@ class Preparation:
         self._add("paddock-guest-disk", guest.boot)
 
     def _add(self, name: str, file: Path, *more: str) -> None:
-        self._manage("image", "add", "--name", name, "--file", str(file), "--format", "raw", *more)
+        self._manage(
+            "image", "add", "--name", name, "--file", str(file), "--format", "raw",
+            "--store", str(self._place.images), *more,
+        )  # fmt: skip
 
     def _manage(self, *arguments: str) -> None:
         command = [program("paddock-manage"), "--config-file", str(self._settings), *arguments]
