@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from compute_agent.drivers.base import Work
@@ -45,6 +45,19 @@ def directory_of(store: str) -> Path:
     if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
         raise HypervisorError(f"The store {store!r} is not a directory of this machine.")
     return Path(unquote(parts.path))
+
+
+class Copied(NamedTuple):
+    """A copy that is still to be verified.
+
+    :ivar digest: of what was read, as ``compute_agent.sparse`` makes it
+    :ivar done: bytes that were read
+    :ivar total: bytes in all, those that are to be read back included
+    """
+
+    digest: str
+    done: int
+    total: int
 
 
 class DiskStore:
@@ -119,16 +132,27 @@ class DiskStore:
         :raises HypervisorError: the source is not there, or the copy differs from it
         :raises WorkCancelled: from ``work.check``; nothing is left
         """
+
+        def fill(target: BinaryIO) -> Copied:
+            with source.open("rb") as stream:
+                total = 2 * data_size(stream)
+                return Copied(*copy(stream, target, work, total=total), total)
+
+        return self.receive_by(fill, instance_id, generation, work)
+
+    def receive_by(
+        self, fill: Callable[[BinaryIO], Copied], instance_id: str, generation: int, work: Work
+    ) -> Path:
+        """As :meth:`receive`, from wherever ``fill`` gets the disk that it writes into a file."""
         path, part = self.path(instance_id, generation), self.part(instance_id, generation)
         if path.exists():
             return path
         with (
             readable(f"Moving the disk of {instance_id}"),
             self._discarding(part),
-            source.open("rb") as stream,
             part.open("w+b") as target,
         ):
-            self._copy_verified(stream, target, work)
+            _verify(target, fill(target), work)
         return self.adopt(instance_id, generation)
 
     def adopt(self, instance_id: str, generation: int) -> Path:
@@ -151,18 +175,6 @@ class DiskStore:
                 if match and match[1] == instance_id and (below is None or int(match[2]) < below):
                     entry.unlink(missing_ok=True)
 
-    def _copy_verified(self, source: BinaryIO, target: BinaryIO, work: Work) -> None:
-        size = os.fstat(source.fileno()).st_size
-        total = 2 * data_size(source)
-        sent, done = copy(source, target, work, total=total)
-        target.truncate(size)
-        target.flush()
-        os.fsync(target.fileno())
-        # What is read back must come from the disk, not from memory.
-        os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        if digest(target, work, done=done, total=total) != sent:
-            raise HypervisorError("The copy of the disk differs from its source.")
-
     @contextmanager
     def _discarding(self, part: Path) -> Iterator[None]:
         try:
@@ -170,3 +182,12 @@ class DiskStore:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def _verify(target: BinaryIO, copied: Copied, work: Work) -> None:
+    target.flush()
+    os.fsync(target.fileno())
+    # What is read back must come from the disk, not from memory.
+    os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if digest(target, work, done=copied.done, total=copied.total) != copied.digest:
+        raise HypervisorError("The copy of the disk differs from its source.")

@@ -30,16 +30,13 @@ def copy(source: BinaryIO, target: BinaryIO, work: Work, total: int) -> tuple[st
     :param total: bytes told to ``work.progress`` as the whole
     :returns: the source's digest, and the bytes read
     """
-    sha, done = _begin(source), 0
+    writer, done = Writer(target, _size(source)), 0
     for offset, chunk in _chunks(source):
         work.check()
-        for place, block in _blocks(offset, chunk):
-            _add(sha, place, block)
-            target.seek(place)
-            target.write(block)
+        writer.write(offset, chunk)
         done += len(chunk)
         work.progress(done, total)
-    return sha.hexdigest(), done
+    return writer.finish(), done
 
 
 def digest(stream: BinaryIO, work: Work, done: int = 0, total: int = 0) -> str:
@@ -47,7 +44,7 @@ def digest(stream: BinaryIO, work: Work, done: int = 0, total: int = 0) -> str:
 
     :param done: bytes of the whole that were done before, for ``work.progress``
     """
-    sha = _begin(stream)
+    sha = _begin(_size(stream))
     for offset, chunk in _chunks(stream):
         work.check()
         for place, block in _blocks(offset, chunk):
@@ -57,8 +54,55 @@ def digest(stream: BinaryIO, work: Work, done: int = 0, total: int = 0) -> str:
     return sha.hexdigest()
 
 
-def _begin(stream: BinaryIO) -> hashlib._Hash:
-    return hashlib.sha256(os.fstat(stream.fileno()).st_size.to_bytes(8, "big"))
+class Writer:
+    """Writes a file's data into an (empty) target, as it comes in ascending order.
+
+    :param size: the whole file's, in bytes
+    """
+
+    def __init__(self, target: BinaryIO, size: int) -> None:
+        self._target = target
+        self._size = size
+        self._sha = _begin(size)
+        self._place = 0
+        self._block = bytearray()
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Take the data at ``offset``; what was left out before it is zero."""
+        rest = memoryview(data)
+        while rest:
+            place = offset // BLOCK * BLOCK
+            if place != self._place:
+                self._flush()
+                self._place = place
+            self._block.extend(bytes(offset - place - len(self._block)))
+            taken = BLOCK - len(self._block)
+            self._block.extend(rest[:taken])
+            rest, offset = rest[taken:], place + BLOCK
+
+    def finish(self) -> str:
+        """Give the target its size, and return the file's digest."""
+        self._flush()
+        self._target.truncate(self._size)
+        return self._sha.hexdigest()
+
+    def _flush(self) -> None:
+        # The digest knows whole blocks only, except the file's last.
+        end = min(BLOCK, self._size - self._place)
+        block = bytes(self._block.ljust(end, b"\0"))
+        if block != _ZERO[: len(block)]:
+            _add(self._sha, self._place, block)
+            self._target.seek(self._place)
+            self._target.write(block)
+        self._block.clear()
+
+
+def _size(stream: BinaryIO) -> int:
+    return os.fstat(stream.fileno()).st_size
+
+
+def _begin(size: int) -> hashlib._Hash:
+    return hashlib.sha256(size.to_bytes(8, "big"))
 
 
 def _add(sha: hashlib._Hash, place: int, block: bytes) -> None:

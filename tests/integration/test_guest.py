@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from devstack.guest.build import GuestImages, build
-from devstack.guest.tools import BuildError
+from tests.fixtures.guest import QEMU
 
-QEMU = "qemu-system-x86_64"
 MAC = "52:54:00:70:61:64"
 ADDRESS = "10.0.5.77"
 STATUS = re.compile(
@@ -32,9 +30,23 @@ class Machine:
         self._console = folder / f"console-{time.monotonic_ns()}"
         network = f"user,id=net,net=10.0.5.0/24,dhcpstart={ADDRESS},restrict=on"
         command = [
-            QEMU, "-accel", "tcg", "-m", "128", "-display", "none", "-nodefaults",
-            "-serial", f"file:{self._console}", "-qmp", "stdio",
-            "-netdev", network, "-device", f"virtio-net-pci,netdev=net,mac={MAC}", *options,
+            QEMU,
+            "-accel",
+            "tcg",
+            "-m",
+            "128",
+            "-display",
+            "none",
+            "-nodefaults",
+            "-serial",
+            f"file:{self._console}",
+            "-qmp",
+            "stdio",
+            "-netdev",
+            network,
+            "-device",
+            f"virtio-net-pci,netdev=net,mac={MAC}",
+            *options,
         ]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -83,20 +95,6 @@ class Machine:
 Boot = Callable[..., Machine]
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> GuestImages:
-    missing = None if shutil.which(QEMU) else f"{QEMU} is not installed"
-    try:
-        built = build(tmp_path_factory.mktemp("guest"), print)
-    except BuildError as error:
-        missing = str(error)
-    if missing and os.environ.get("PADDOCK_CI") == "1":
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
-    return built
-
-
 @pytest.fixture
 def boot(tmp_path: Path) -> Iterator[Boot]:
     machines: list[Machine] = []
@@ -115,8 +113,15 @@ def direct(images: GuestImages, tmp_path: Path) -> list[str]:
     """Options for a machine whose kernel is given directly, with a fresh data disk."""
     disk = shutil.copy(images.disk, tmp_path / "disk.raw")
     return [
-        "-machine", "q35", "-drive", f"if=virtio,format=raw,file={disk}",
-        "-kernel", str(images.vmlinuz), "-initrd", str(images.initrd), "-append",
+        "-machine",
+        "q35",
+        "-drive",
+        f"if=virtio,format=raw,file={disk}",
+        "-kernel",
+        str(images.vmlinuz),
+        "-initrd",
+        str(images.initrd),
+        "-append",
     ]
 
 
@@ -180,7 +185,15 @@ def test_boot_disk_starts_by_itself_and_outlives_a_power_cut(
 
 def test_guest_without_disk_or_mark_says_so(images: GuestImages, boot: Boot) -> None:
     machine = boot(
-        "-machine", "q35", "-kernel", str(images.vmlinuz), "-initrd", str(images.initrd),
-        "-append", images.cmdline, "-m", "96",
+        "-machine",
+        "q35",
+        "-kernel",
+        str(images.vmlinuz),
+        "-initrd",
+        str(images.initrd),
+        "-append",
+        images.cmdline,
+        "-m",
+        "96",
     )
     assert machine.wait_for(boots="0")["mark"] == "none"

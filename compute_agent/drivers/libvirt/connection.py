@@ -13,6 +13,7 @@ import functools
 import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
+from urllib.parse import urlsplit
 
 import libvirt
 
@@ -36,6 +37,38 @@ def start_event_loop() -> None:
 def _run_events() -> None:
     while True:
         libvirt.virEventRunDefaultImpl()
+
+
+def is_embedded(uri: str) -> bool:
+    """Whether libvirt's driver is to run inside this process."""
+    return urlsplit(uri).path == "/embed"
+
+
+class _Opened:
+    """What libvirt gave for a URI, and who hears of its domains."""
+
+    def __init__(self, uri: str) -> None:
+        start_event_loop()
+        self.conn = libvirt.open(uri)
+        self.listeners: list[Callable[[Any, int], None]] = []
+        # libvirt takes one listener of a kind for each connection.
+        kind = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+        self._events = self.conn.domainEventRegisterAny(None, kind, self._tell, None)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.conn.domainEventDeregisterAny(self._events)
+        self.conn.close()
+
+    def _tell(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
+        for listener in tuple(self.listeners):
+            listener(domain, event)
+
+
+@functools.cache
+def _open_embedded(uri: str) -> _Opened:
+    """A driver in this process stays open until that ends, and can be opened 20 times only."""
+    return _Opened(uri)
 
 
 def translate(error: libvirt.libvirtError) -> HypervisorError:
@@ -111,7 +144,7 @@ class Connection:
         self._note = note
         self._on_open = on_open
         self._on_event: Callable[[Any], None] | None = None
-        self._current: Any = None
+        self._opened: _Opened | None = None
         self._trouble = ""
         self._may_open = collections.deque([True])  # a lock that native threads may use
 
@@ -135,17 +168,17 @@ class Connection:
 
     def close(self) -> None:
         """Let go of libvirt."""
-        conn, self._current = self._current, None
-        if conn is not None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
             with contextlib.suppress(PaddockError):
-                Task(lambda: conn.close()).result(self.seconds)
+                Task(lambda: self._leave(opened)).result(self.seconds)
 
     def _usable(self) -> Any:
         deadline = time.monotonic() + self.seconds
         while True:
-            conn = self._current
-            if conn is not None and conn.isAlive():
-                return conn
+            opened = self._opened
+            if opened is not None and opened.conn.isAlive():
+                return opened.conn
             if self._take_turn():
                 Task(self._open).result(self.seconds)
             elif time.monotonic() > deadline:
@@ -161,11 +194,11 @@ class Connection:
 
     def _open(self) -> None:
         try:
-            if self._current is None or not self._current.isAlive():
-                start_event_loop()
-                self._current = self._opened()
-                self._note(f"{self.uri} is connected{' again' if self._trouble else ''}")
+            if self._opened is None or not self._opened.conn.isAlive():
+                again = bool(self._trouble or self._opened)
+                self._opened = self._open_anew()
                 self._trouble = ""
+                self._note(f"{self.uri} is connected{' again' if again else ''}")
         except libvirt.libvirtError as error:
             trouble = translate(error).message
             if trouble != self._trouble:
@@ -175,18 +208,22 @@ class Connection:
         finally:
             self._may_open.append(True)
 
-    def _opened(self) -> Any:
-        if self._current is not None:
-            self._trouble = self._trouble or "lost"
-        conn = libvirt.open(self.uri)
-        with contextlib.suppress(libvirt.libvirtError):  # a driver inside this process has none
-            conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-        kind = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
-        conn.domainEventRegisterAny(None, kind, self._tell, None)
-        self._on_open(conn)
-        return conn
+    def _open_anew(self) -> _Opened:
+        if is_embedded(self.uri):
+            opened = _open_embedded(self.uri)
+        else:
+            opened = _Opened(self.uri)
+            opened.conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+        self._on_open(opened.conn)
+        opened.listeners.append(self._hear)
+        return opened
 
-    def _tell(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
+    def _leave(self, opened: _Opened) -> None:
+        opened.listeners.remove(self._hear)
+        if not is_embedded(self.uri):
+            opened.close()
+
+    def _hear(self, domain: Any, event: int) -> None:
         on_event = self._on_event
         if event != libvirt.VIR_DOMAIN_EVENT_DEFINED and on_event is not None:
             # Asking libvirt from within its event loop could wait for the loop itself.

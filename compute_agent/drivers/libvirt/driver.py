@@ -21,7 +21,7 @@ from compute_agent.drivers.base import (
     Work,
     capabilities_of,
 )
-from compute_agent.drivers.libvirt import facts, mover
+from compute_agent.drivers.libvirt import embed, facts, mover, probe
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.console import Consoles
 from compute_agent.drivers.libvirt.guest import Guest, Look, look_at, prefix_of
@@ -50,7 +50,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         root = Path(conf.state_path).resolve()
         self._conf = conf
-        self._state = root / "hypervisor.json"
+        self._state = (embed.root_of(conf.libvirt.uri) or root) / probe.CACHE
         images = ImageCache(Path(conf.compute.image_store), root / "images")
         self._disks = DiskStore(root / "disks", images)
         self._consoles = Consoles(root / "guests")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable
@@ -81,6 +82,17 @@ def _seen(domain: Any, state: int, reason: int, forced: bool) -> Seen:
         return Seen.CRASHED
     # The reason is forgotten when libvirt restarts; then a guest counts as shut down.
     return Seen.CRASHED if reason in ENDED_BADLY and not forced else Seen.OFF
+
+
+def remove(conn: Any, name: str) -> None:
+    """End a domain and forget it, if it is there; called in a native thread."""
+    try:
+        domain = conn.lookupByName(name)
+    except libvirt.libvirtError:
+        return
+    with contextlib.suppress(libvirt.libvirtError):
+        domain.destroy()
+    domain.undefineFlags(UNDEFINE)
 
 
 class Guest:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import libvirt
 
-from compute_agent.disks import DiskStore, directory_of
+from compute_agent.disks import Copied, DiskStore, directory_of
 from compute_agent.drivers.base import Work
 from compute_agent.drivers.libvirt import xml
+from compute_agent.drivers.libvirt.connection import (
+    KEEPALIVE_COUNT,
+    KEEPALIVE_SECONDS,
+    Task,
+    start_event_loop,
+)
 from compute_agent.drivers.libvirt.facts import POOL
+from compute_agent.sparse import Writer, data_size
+from paddock.errors import GuestHung, HypervisorError
 from paddock.records import DiskSource
+
+SCHEMES = ("qemu+tcp", "qemu+tls", "qemu+ssh", "qemu+unix")
+CHUNK = 256 * 1024
+AT_HOLE = -3
+POLL = 0.2
+STOP_SECONDS = 2.0
 
 
 def share(conn: Any, directory: Path) -> None:
@@ -42,3 +58,94 @@ def fetch(
     name = f"{instance_id}.g{source.generation}.raw"
     if source.store.startswith("file:"):
         disks.receive(directory_of(source.store) / name, instance_id, generation, work)
+        return
+    uri, pool = read_store(source.store)
+    disks.receive_by(
+        lambda target: _Download(uri, pool, name, target).run(work, seconds),
+        instance_id, generation, work,
+    )  # fmt: skip
+
+
+def read_store(store: str) -> tuple[str, str]:
+    """The libvirt URI and the pool's name in a store's URI; HypervisorError for any other."""
+    parts = urlsplit(store)
+    query = parse_qsl(parts.query)
+    pool = dict(query).get("pool")
+    if parts.scheme not in SCHEMES or not pool:
+        raise HypervisorError(f"The store {store!r} is not one that this host can read.")
+    rest = urlencode([(key, value) for key, value in query if key != "pool"])
+    return urlunsplit(parts._replace(query=rest)), pool
+
+
+class _Download:
+    """One disk on its way here. The stream is read in a native thread."""
+
+    def __init__(self, uri: str, pool: str, name: str, target: BinaryIO) -> None:
+        self._uri = uri
+        self._pool = pool
+        self._name = name
+        self._target = target
+        self._done = 0
+        self._total = 0
+        self._stopped = False
+
+    def run(self, work: Work, seconds: float) -> Copied:
+        """Read it all, while ``work`` is told and asked."""
+        task = Task(self._read)
+        try:
+            self._watch(task, work, seconds)
+        except BaseException:
+            self._stopped = True
+            task.done(STOP_SECONDS)
+            raise
+        digest = task.result(0)
+        self._target.flush()
+        return Copied(digest, self._done, self._done + data_size(self._target))
+
+    def _watch(self, task: Task[str], work: Work, seconds: float) -> None:
+        seen, until = -1, 0.0
+        while not task.done(POLL):
+            work.check()
+            if self._total:
+                work.progress(self._done, self._total)
+            if self._done != seen:
+                seen, until = self._done, time.monotonic() + seconds
+            elif time.monotonic() > until:
+                raise GuestHung(f"{self._uri} sent nothing of the disk for {seconds:g} s.")
+
+    def _read(self) -> str:
+        start_event_loop()
+        conn = libvirt.open(self._uri)
+        try:
+            conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)  # else a cut link hangs for ever
+            pool = conn.storagePoolLookupByName(self._pool)
+            pool.refresh()
+            volume = pool.storageVolLookupByName(self._name)
+            # The file's own size: the other figure is what a guest can write into its disk.
+            size = volume.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2]
+            self._total = 2 * volume.info()[2]
+            stream = conn.newStream()
+            volume.download(stream, 0, 0, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
+            return self._copy(stream, size)
+        finally:
+            conn.close()
+
+    def _copy(self, stream: Any, size: int) -> str:
+        writer, offset = Writer(self._target, size), 0
+        try:
+            while (data := stream.recvFlags(CHUNK, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE)) != b"":
+                if self._stopped:
+                    raise HypervisorError("The move was stopped.")
+                if data == AT_HOLE:
+                    offset += stream.recvHole()
+                    continue
+                writer.write(offset, data)
+                offset += len(data)
+                self._done += len(data)
+        except BaseException:
+            stream.abort()
+            raise
+        stream.finish()
+        if offset != size:
+            raise HypervisorError(f"The disk ended after {offset} of {size} bytes.")
+        return writer.finish()

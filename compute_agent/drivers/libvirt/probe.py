@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import libvirt
 import msgspec
 
 from compute_agent.drivers.base import Pausable, Suspendable
 from compute_agent.drivers.libvirt import xml
 from compute_agent.drivers.libvirt.connection import Connection
-from compute_agent.drivers.libvirt.guest import UNDEFINE
+from compute_agent.drivers.libvirt.guest import remove
 from paddock.errors import HypervisorError
 
+CACHE = "hypervisor.json"
 KVM = "kvm"
 QEMU = "qemu"
 KVM_SECONDS = 5.0
@@ -132,7 +132,7 @@ class Probe:
             _wait_for_word(output, seconds)
             return self._capabilities()
         finally:
-            self.connection.call(lambda conn: _remove(conn, self._name))
+            self.connection.call(lambda conn: remove(conn, self._name))
             disk.unlink(missing_ok=True)
             output.unlink(missing_ok=True)
 
@@ -176,18 +176,8 @@ class Probe:
 
 
 def _start(conn: Any, name: str, document: str) -> None:
-    _remove(conn, name)
+    remove(conn, name)
     conn.defineXML(document).create()
-
-
-def _remove(conn: Any, name: str) -> None:
-    try:
-        domain = conn.lookupByName(name)
-    except libvirt.libvirtError:
-        return
-    with contextlib.suppress(libvirt.libvirtError):
-        domain.destroy()
-    domain.undefineFlags(UNDEFINE)
 
 
 def _wait_for_word(output: Path, seconds: float) -> None:

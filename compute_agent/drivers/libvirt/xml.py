@@ -318,7 +318,8 @@ def user_net(name: str, port: PortSpec) -> str:
         raise HypervisorError(f"The address {address} is not in {subnet}.")
     taken = {address, gateway}
     free = (str(own) for own in subnet.hosts() if own not in taken)
-    host = str(gateway) if gateway in subnet and gateway != address else next(free, "")
+    fits = gateway is not None and gateway in subnet and gateway != address
+    host = str(gateway) if fits else next(free, "")
     dns = next(free, "")
     if not host or not dns:
         raise HypervisorError(f"The subnet {subnet} is too small for the user network.")

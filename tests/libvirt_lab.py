@@ -1,0 +1,118 @@
+"""Hosts with the libvirt driver and real guests, for the drivers' contract and more."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from compute_agent.drivers.base import Driver
+from compute_agent.drivers.libvirt.connection import Connection
+from compute_agent.drivers.libvirt.driver import LibvirtDriver
+from devstack.guest.build import GuestImages
+from paddock.records import GuestSpec, ImageSpec
+from tests import factories
+from tests.driver_contract import CLOUD, Lab
+
+PATIENCE = 60.0
+
+
+def test_image(images: GuestImages) -> ImageSpec:
+    """The test guest, booted directly."""
+
+    def spec(path: Path, **fields: Any) -> ImageSpec:
+        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        return ImageSpec(
+            id=str(uuid.uuid4()), name=path.name, file=path.name, disk_format="raw",
+            checksum=checksum, **fields,
+        )  # fmt: skip
+
+    return spec(
+        images.disk, kernel=spec(images.vmlinuz), ramdisk=spec(images.initrd),
+        command_line=images.cmdline,
+    )  # fmt: skip
+
+
+def boot_image(images: GuestImages) -> ImageSpec:
+    """The test guest on a disk that boots by itself."""
+    checksum = hashlib.sha256(images.boot.read_bytes()).hexdigest()
+    return ImageSpec(
+        id=str(uuid.uuid4()), name="boot", file=images.boot.name, disk_format="raw",
+        checksum=checksum,
+    )  # fmt: skip
+
+
+class LibvirtLab(Lab):
+    """Two hosts, ``h1`` and ``h2``.
+
+    :param root: of all their files
+    :param options: of the group ``libvirt``, by host
+    """
+
+    patience = PATIENCE
+
+    def __init__(
+        self, root: Path, images: GuestImages, options: dict[str, dict[str, Any]],
+        addresses: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.root = root
+        self._images = images
+        self._options = options
+        self._addresses = addresses or {}
+        self._drivers: list[LibvirtDriver] = []
+        self.image = test_image(images)
+        self.changes = []
+        self.driver = self.connected("h1")
+
+    def guest(self, mark: str = "first", generation: int = 1, **changes: Any) -> GuestSpec:
+        fields = {"metadata": {"mark": mark}, "generation": generation} | changes
+        return factories.guest(self.image, **fields)
+
+    def restarted(self, cloud_id: str = CLOUD) -> Driver:
+        return self.connected("h1", cloud_id)
+
+    def elsewhere(self) -> Driver:
+        return self.connected("h2")
+
+    def connected(self, host: str, cloud_id: str = CLOUD) -> LibvirtDriver:
+        """A new driver for a host."""
+        conf = factories.agent_conf(
+            self.root, host, driver="libvirt", image_store=str(self._images.disk.parent),
+            address=self._addresses.get(host, "127.0.0.1"),
+        )  # fmt: skip
+        for name, value in self._options[host].items():
+            conf.set_override(name, value, group="libvirt")
+        driver = LibvirtDriver(conf)
+        driver.connect(cloud_id, lambda id, seen: self.changes.append((id, seen)))
+        self._drivers.append(driver)
+        return driver
+
+    def end_by_itself(self, instance_id: str) -> None:
+        connection = Connection(self._options["h1"]["uri"], PATIENCE, lambda _line: None)
+
+        def press(conn: Any) -> None:
+            for domain in conn.listAllDomains():
+                if domain.name().endswith(instance_id):
+                    domain.shutdown()
+
+        connection.call(press)
+        connection.close()
+
+    def clear(self) -> None:
+        """Remove every guest, and let go of the hypervisors."""
+        for driver in self._drivers:
+            for found in driver.found():
+                driver.destroy(found.instance_id, None)
+            driver.close()
+
+
+@contextmanager
+def cleared(lab: LibvirtLab) -> Iterator[LibvirtLab]:
+    """The lab, which is empty afterwards whatever happened."""
+    try:
+        yield lab
+    finally:
+        lab.clear()
