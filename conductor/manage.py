@@ -45,7 +45,7 @@ def _add_bootstrap(topics: commands.Topics) -> None:
         topics, "bootstrap", "fill a new cloud: users, flavors, network", commands.fill
     )
     parser.add_argument("--users-file", required=True, metavar="FILE",
-                        help="YAML, 0600: users, with name, project, role and password")  # fmt: skip
+                        help="YAML, 0600: users, with name, project, role, password")  # fmt: skip
     for name, what in (
         ("cidr", "the default network's addresses (10.20.0.0/16)"),
         ("gateway", "its router, as guests are told; none if left out"),
@@ -99,9 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = config.load(files=arguments.config_file)
         status: int = arguments.run(conf, arguments)
     except (PaddockError, ValueError, OSError, cfg.Error) as error:
-        sys.stderr.write(f"paddock-manage: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"paddock-manage: {_say(error)}\n")
         return REFUSED
     return status
+
+
+def _say(error: Exception) -> str:
+    """One line."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":
