@@ -97,11 +97,11 @@ class Preparation:
 
     def _fingerprint(self, network: GuestNetwork, guest: GuestImages | None) -> str:
         files = [guest.disk, guest.boot, guest.vmlinuz, guest.initrd] if guest else []
-        files.append(self._place.users)
         migrations = sorted((CHECKOUT / "conductor/db/migrations/versions").glob("*.py"))
         parts = {
             "network": network.cidr,
             "database": dict(self._conductor["database"]),
+            "users": self._place.users.read_text(),
             "migrations": [path.name for path in migrations],
             "files": [_identity(path) for path in files],
         }
