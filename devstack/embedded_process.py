@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ from paddock import runtime
 
 def main() -> int:
     """Run the cloud that ``embedded.json`` in the stack's directory describes, until SIGTERM."""
+    faulthandler.enable()  # the hypervisor's library runs in this process
     runtime.choose()
     from devstack.cloud_in_process import CloudInProcess, Layout
+    from paddock import logs
     from paddock.service import run_until_signal
 
     place = Place(Path(sys.argv[1]))
@@ -24,7 +27,9 @@ def main() -> int:
         port=document["port"],
         agents=document["agents"],
     )
-    return run_until_signal(CloudInProcess(layout).service)
+    cloud = CloudInProcess(layout)
+    logs.set_up(cloud.api_options(), "cloud")
+    return run_until_signal(cloud.service)
 
 
 if __name__ == "__main__":
