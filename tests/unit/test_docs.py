@@ -15,6 +15,8 @@ from paddock.config import list_opts
 
 PAGES = sorted(ROOT.glob("docs/*.md"))
 LONGEST_LINE = 160
+FOLDERS = ("compute_agent", "conductor", "devstack", "paddock", "api", "tests")
+"""Paths on a page may begin in one of these."""
 
 
 def prose(page: Path) -> Iterator[str]:
@@ -70,6 +72,13 @@ def test_the_readme_links_lead_somewhere() -> None:
     readme = (ROOT / "README.rst").read_text()
     targets = re.findall(r"`[^`<]*<([^>`]+)>`__?", readme)
     assert [name for name in targets if "://" not in name and not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+def test_files_that_are_named_are_there(page: Path) -> None:
+    named = re.findall(r"`([\w.\-]+/[\w./\-]*\.(?:py|md|sh|sample|service))`", page.read_text())
+    places = [ROOT, *(ROOT / folder for folder in FOLDERS)]
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
