@@ -48,7 +48,6 @@ class _Opened:
     """What libvirt gave for a URI, and who hears of its domains."""
 
     def __init__(self, uri: str) -> None:
-        start_event_loop()
         self.conn = libvirt.open(uri)
         self.listeners: list[Callable[[Any, int], None]] = []
         # libvirt takes one listener of a kind for each connection.
@@ -63,6 +62,10 @@ class _Opened:
     def _tell(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
         for listener in tuple(self.listeners):
             listener(domain, event)
+
+
+EMBEDDED_TURN = collections.deque([True])
+"""Taken to open the embedded driver: libvirt crashes when two threads first open it at once."""
 
 
 @functools.cache
@@ -146,7 +149,9 @@ class Connection:
         self._on_event: Callable[[Any], None] | None = None
         self._opened: _Opened | None = None
         self._trouble = ""
-        self._may_open = collections.deque([True])  # a lock that native threads may use
+        # A lock that native threads may use.
+        self._may_open = EMBEDDED_TURN if is_embedded(uri) else collections.deque([True])
+        start_event_loop()
 
     def listen(self, on_event: Callable[[Any], None]) -> None:
         """Have ``on_event(domain)`` called in a native thread whenever a domain's state changed."""
