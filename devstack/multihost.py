@@ -148,7 +148,8 @@ class Multihost:
             services = api.get("/compute/v2.1/services")["services"]
         except ApiFailed:
             return 0
-        return sum(service["state"] == "up" for service in services)
+        names = {host.name for host in self.net.hosts()}
+        return sum(one["host"] in names and one["state"] == "up" for one in services)
 
     def _common(self, name: str) -> Sections:
         return {
