@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +124,7 @@ def _insert(turn: Turn, instance_id: str, position: int, want: WantedPort) -> No
     raise Conflict(f"networks: no free address: {taken} is in use.")
 
 
-def _proposals(turn: Turn, want: WantedPort) -> list[str]:
+def _proposals(turn: Turn, want: WantedPort) -> Iterable[str]:
     """Addresses to try in turn: all free ones of a small network, random ones of a large one."""
     if want.address:
         return [want.address, want.address]  # twice: the MAC drawn first may be taken
@@ -135,7 +135,7 @@ def _proposals(turn: Turn, want: WantedPort) -> list[str]:
     used = set(
         turn.session.scalars(sa.select(Port.address).where(Port.network_id == want.network.id))
     )
-    return [text for number in range(first, last + 1) if (text := _address(number)) not in used]
+    return (text for number in range(first, last + 1) if (text := _address(number)) not in used)
 
 
 def _address(number: int) -> str:

@@ -11,7 +11,7 @@ from conductor.checks import Case
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.supersede import supersede
 from conductor.tickets import ticket
-from paddock.actions import LAUNCHING, VmState
+from paddock.actions import LAUNCHING, StepKind, VmState
 from paddock.errors import BadRequest, HostUnavailable, InvalidState, NoValidHost
 from paddock.records import Ticket
 
@@ -161,8 +161,14 @@ def _change_lock(
 
 def _delete(case: Case) -> Ticket:
     action = _hold(case)
-    _, ended = supersede(case.turn, case.instance, case.request.verb)
+    _, ended = supersede(case.turn, case.instance, case.request.verb, cleanup=True)
     return _ticket(case, deletion.destroy(case.turn, case.instance, action, ended))
+
+
+def _check_not_destroyed(instance: Instance, steps: list[Step]) -> None:
+    """A deletion that has begun cannot be taken back; it ends by its deadline anyway."""
+    if any(step.kind == StepKind.DESTROY and step.started_at is not None for step in steps):
+        raise InvalidState(f"Instance {instance.id} is being destroyed already.")
 
 
 def _reset(case: Case) -> Ticket:
@@ -171,10 +177,13 @@ def _reset(case: Case) -> Ticket:
     state = case.request.params.get("state")
     if state not in (VmState.ACTIVE, VmState.ERROR):
         raise BadRequest("os-resetState: state must be active or error.")
-    if state == VmState.ACTIVE and instance.disk_host is None:
-        raise InvalidState(f"Instance {instance.id} has no disk, so it cannot be active.")
+    if state == VmState.ACTIVE and (instance.disk_host is None or instance.launched_at is None):
+        raise InvalidState(f"Instance {instance.id} was never launched, so it cannot be active.")
     _seize(case, vm_state=state, task_state=None, busy=None, last_action=None)
-    ended, _ = supersede(turn, instance, "os-resetState")
+    ended, steps = supersede(turn, instance, "os-resetState", cleanup=False)
+    _check_not_destroyed(instance, steps)
+    for host in sorted({step.host for step in steps} | {str(instance.host)}):
+        leftovers.order_reconcile(turn, host)
     changes = giving_up.give_up(turn, instance, ended, None) if ended else {}
     if changes:
         turn.must(Instance, Instance.id == instance.id, **changes)

@@ -129,9 +129,13 @@ def _idle(case: Case) -> None:
 
 def _state(case: Case) -> None:
     allowed, found = case.action.allowed, case.instance.vm_state
-    if allowed is None or found in allowed:
-        return
     kind = InvalidPowerState if case.action.power_errors else InvalidState
+    if allowed is None:
+        return
+    if case.instance.launched_at is None:
+        raise kind(f"Instance {case.instance.id} was never launched; it can only be deleted.")
+    if found in allowed:
+        return
     fitting = " or ".join(sorted(state.value for state in allowed))
     raise kind(
         f"Cannot '{case.request.verb}' instance {case.instance.id} while it is in vm_state "

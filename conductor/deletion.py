@@ -32,7 +32,7 @@ def destroy(turn: Turn, instance: Instance, action: Action, ended: list[Step]) -
 
 def _places(turn: Turn, instance: Instance, ended: list[Step]) -> tuple[list[str], list[str]]:
     """Hosts where a step started or a disk lies: the living ones, the dead ones."""
-    places = {step.host for step in ended if step.started_at is not None}
+    places = {s.host for s in ended if s.started_at is not None or s.kind == StepKind.DISCARD}
     places |= {row.host for row in leftovers.of_instance(turn, instance.id)}
     if instance.disk_host:
         places |= {instance.disk_host, instance.host or instance.disk_host}

@@ -60,7 +60,9 @@ def fail(turn: Turn, step: Step, reason: str, seen: Seen | None) -> None:
     plan.end_action(turn, action.id, "failed", reason)
     changes |= _failure(turn, action, reason, seen)
     turn.must(Instance, Instance.id == instance.id, Instance.busy == action.id, **changes)
-    if seen is not None:
+    if seen is None:
+        leftovers.order_reconcile(turn, step.host)
+    else:
         observations.apply(turn, instance.id, step.host, seen)
 
 

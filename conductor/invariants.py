@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +12,7 @@ from conductor.plan import LIVE, UNDONE
 from paddock.actions import CLEANING, LAUNCHING, VmState
 
 RUNNING = (VmState.ACTIVE, VmState.PAUSED, VmState.SUSPENDED, VmState.STOPPED)
-Rows = Iterator[str]
+Rule = tuple[sa.Select[Any], str]
 
 
 def violations(session: Session) -> list[str]:
@@ -21,30 +20,29 @@ def violations(session: Session) -> list[str]:
 
     Reads in one transaction of the caller's, which should be a snapshot where others write.
     """
-    rules: tuple[Callable[[Session], Rows], ...] = (
-        _busy_without_live_action,
-        _live_without_busy,
-        _live_without_step,
-        _steps_without_deadline,
-        _steps_of_ended_actions,
-        _host_counters,
-        _project_counters,
-        _claims_without_owner,
-        _claims_twice,
-        _homes,
-        _room_of_machines,
-        _room_of_the_powered_off,
-        _tombstones,
-        _ports,
-        _two_launches,
-        _guests_of_the_deleted,
-    )
-    return [sentence for rule in rules for sentence in rule(session)]
+    return [sentence.format(*row) for query, sentence in rules() for row in session.execute(query)]
 
 
-def _find(session: Session, query: sa.Select[Any], sentence: str) -> Rows:
-    for row in session.execute(query):
-        yield sentence.format(*row)
+def rules() -> list[Rule]:
+    """Each invariant: a query for the rows that break it, and the sentence that says so."""
+    return [
+        _busy_without_live_action(),
+        _live_without_busy(),
+        _live_without_step(),
+        _steps_without_deadline(),
+        _steps_of_ended_actions(),
+        _host_counters(),
+        _project_counters(),
+        _claims_without_owner(),
+        _claims_twice(),
+        _homes(),
+        _room_of_machines(),
+        _room_of_the_powered_off(),
+        _tombstones(),
+        _ports(),
+        _two_launches(),
+        _guests_of_the_deleted(),
+    ]
 
 
 def _live_action(instance_id: Any, busy: Any) -> sa.ColumnElement[bool]:
@@ -52,42 +50,42 @@ def _live_action(instance_id: Any, busy: Any) -> sa.ColumnElement[bool]:
     return sa.select(Action.id).where(*mine).exists()
 
 
-def _busy_without_live_action(session: Session) -> Rows:
+def _busy_without_live_action() -> Rule:
     query = sa.select(Instance.id, Instance.busy).where(
         Instance.busy.is_not(None), ~_live_action(Instance.id, Instance.busy)
     )
-    return _find(session, query, "instance {} is busy with {}, which is not live")
+    return query, "instance {} is busy with {}, which is not live"
 
 
-def _live_without_busy(session: Session) -> Rows:
+def _live_without_busy() -> Rule:
     busy = sa.select(Instance.id).where(Instance.busy == Action.id).exists()
     query = sa.select(Action.id, Action.instance_id).where(Action.status.in_(LIVE), ~busy)
-    return _find(session, query, "action {} is live, but instance {} is not busy with it")
+    return query, "action {} is live, but instance {} is not busy with it"
 
 
-def _live_without_step(session: Session) -> Rows:
+def _live_without_step() -> Rule:
     step = sa.select(Step.id).where(Step.action_id == Action.id, Step.status.in_(LIVE)).exists()
     query = sa.select(Action.id).where(Action.status.in_(LIVE), ~step)
-    return _find(session, query, "action {} is live without a live step")
+    return query, "action {} is live without a live step"
 
 
-def _steps_without_deadline(session: Session) -> Rows:
+def _steps_without_deadline() -> Rule:
     late = sa.or_(Step.deadline.is_(None), Step.deadline > Step.hard_deadline)
     query = sa.select(Step.id).where(Step.status.in_(LIVE), late)
-    return _find(session, query, "step {} is live without a deadline that holds")
+    return query, "step {} is live without a deadline that holds"
 
 
-def _steps_of_ended_actions(session: Session) -> Rows:
+def _steps_of_ended_actions() -> Rule:
     query = (
         sa.select(Step.id, Step.status, Action.id, Action.status)
         .join(Action, Action.id == Step.action_id)
         .where(Step.status.in_(UNDONE), Action.status.not_in(LIVE))
         .where(sa.or_(Step.kind.not_in(CLEANING), Action.status != "succeeded"))
     )
-    return _find(session, query, "step {} is {} though its action {} is {}")
+    return query, "step {} is {} though its action {} is {}"
 
 
-def _host_counters(session: Session) -> Rows:
+def _host_counters() -> Rule:
     columns = ("vcpus", "memory_mb", "disk_gb")
     sums = [sa.func.coalesce(sa.func.sum(getattr(Claim, name)), 0) for name in columns]
     counters = [getattr(Host, f"claimed_{name}") for name in columns]
@@ -97,10 +95,10 @@ def _host_counters(session: Session) -> Rows:
         .group_by(Host.name, *counters)
         .having(sa.or_(*(c != s for c, s in zip(counters, sums, strict=True))))
     )
-    return _find(session, query, "host {} counts {}, {}, {} but claims sum up to {}, {}, {}")
+    return query, "host {} counts {}, {}, {} but claims sum up to {}, {}, {}"
 
 
-def _project_counters(session: Session) -> Rows:
+def _project_counters() -> Rule:
     mine = sa.and_(Instance.project_id == Project.id, Instance.deleted.is_(False))
     sums = [
         sa.func.count(Instance.id),
@@ -114,10 +112,10 @@ def _project_counters(session: Session) -> Rows:
         .group_by(Project.id, *counters)
         .having(sa.or_(*(c != s for c, s in zip(counters, sums, strict=True))))
     )
-    return _find(session, query, "project {} counts {}, {}, {} but has {}, {}, {}")
+    return query, "project {} counts {}, {}, {} but has {}, {}, {}"
 
 
-def _claims_without_owner(session: Session) -> Rows:
+def _claims_without_owner() -> Rule:
     owner = sa.and_(Instance.id == Claim.instance_id, Instance.deleted.is_(False))
     query = (
         sa.select(Claim.instance_id, Claim.host)
@@ -125,17 +123,17 @@ def _claims_without_owner(session: Session) -> Rows:
         .outerjoin(Host, Host.name == Claim.host)
         .where(sa.or_(Instance.id.is_(None), Host.name.is_(None)))
     )
-    return _find(session, query, "the claim of {} on {} has no owner or no host")
+    return query, "the claim of {} on {} has no owner or no host"
 
 
-def _claims_twice(session: Session) -> Rows:
+def _claims_twice() -> Rule:
     query = (
         sa.select(Claim.instance_id)
         .where(Claim.kind == "compute")
         .group_by(Claim.instance_id)
         .having(sa.func.count() > 1)
     )
-    return _find(session, query, "instance {} has room on two hosts")
+    return query, "instance {} has room on two hosts"
 
 
 def _guest_left() -> sa.ColumnElement[bool]:
@@ -152,62 +150,62 @@ def _claim(kind: str, host: Any) -> sa.ColumnElement[bool]:
     return sa.select(Claim.instance_id).where(*mine).exists()
 
 
-def _homes(session: Session) -> Rows:
+def _homes() -> Rule:
     """An idle machine is where its disk is, which is claimed there."""
     astray = sa.or_(Instance.host != Instance.disk_host, ~_claim("disk", Instance.disk_host))
     query = sa.select(Instance.id, Instance.host, Instance.disk_host).where(
         *_idle(), Instance.disk_host.is_not(None), astray, ~_guest_left()
     )
-    return _find(session, query, "instance {} is on {} and its disk on {}, or not claimed there")
+    return query, "instance {} is on {} and its disk on {}, or not claimed there"
 
 
-def _room_of_machines(session: Session) -> Rows:
+def _room_of_machines() -> Rule:
     query = sa.select(Instance.id, Instance.vm_state, Instance.host).where(
         *_idle(), Instance.vm_state.in_(RUNNING), ~_claim("compute", Instance.host)
     )
-    return _find(session, query, "instance {} is {} without room on {}")
+    return query, "instance {} is {} without room on {}"
 
 
-def _room_of_the_powered_off(session: Session) -> Rows:
+def _room_of_the_powered_off() -> Rule:
     room = sa.select(Claim.host).where(Claim.instance_id == Instance.id, Claim.kind == "compute")
     query = sa.select(Instance.id).where(
         *_idle(), Instance.vm_state == VmState.POWERED_OFF, room.exists(), ~_guest_left()
     )
-    return _find(session, query, "instance {} is powered off and yet has room")
+    return query, "instance {} is powered off and yet has room"
 
 
-def _tombstones(session: Session) -> Rows:
+def _tombstones() -> Rule:
     live = sa.select(Step.id).where(Step.instance_id == Instance.id, Step.status.in_(UNDONE))
     query = sa.select(Instance.id).where(
         Instance.deleted.is_(True),
         sa.or_(Instance.busy.is_not(None), Instance.host.is_not(None), live.exists()),
     )
-    return _find(session, query, "instance {} is deleted and yet not at rest")
+    return query, "instance {} is deleted and yet not at rest"
 
 
-def _ports(session: Session) -> Rows:
+def _ports() -> Rule:
     owner = sa.select(Instance.id).where(Instance.deleted.is_(False))
     query = sa.select(Port.id).where(
         Port.instance_id.is_not(None),
         sa.or_(Port.instance_id.not_in(owner), Port.quarantine_host.is_not(None)),
     )
-    return _find(session, query, "port {} has no owner, or is owned and waiting for a host")
+    return query, "port {} has no owner, or is owned and waiting for a host"
 
 
-def _two_launches(session: Session) -> Rows:
+def _two_launches() -> Rule:
     query = (
         sa.select(Step.instance_id)
         .where(Step.kind.in_(LAUNCHING), Step.status == "running")
         .group_by(Step.instance_id)
         .having(sa.func.count() > 1)
     )
-    return _find(session, query, "instance {} is being launched twice")
+    return query, "instance {} is being launched twice"
 
 
-def _guests_of_the_deleted(session: Session) -> Rows:
+def _guests_of_the_deleted() -> Rule:
     query = (
         sa.select(Leftover.id)
         .join(Instance, Instance.id == Leftover.instance_id)
         .where(Instance.deleted.is_(True), Leftover.kind != "instance")
     )
-    return _find(session, query, "leftover {} waits for a machine that is deleted")
+    return query, "leftover {} waits for a machine that is deleted"

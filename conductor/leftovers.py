@@ -27,6 +27,11 @@ def leave(turn: Turn, host: str, kind: str, instance_id: str, generation: int) -
         turn.add(_row(turn, host, kind, instance_id, generation))
     elif row.generation < generation:
         turn.change(Leftover, Leftover.id == row.id, generation=generation)
+    order_reconcile(turn, host)
+
+
+def order_reconcile(turn: Turn, host: str) -> None:
+    """Have a host compare all that it has with the ledger."""
     turn.change(Host, Host.name == host, reconcile=True)
 
 

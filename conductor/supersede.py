@@ -9,20 +9,21 @@ from conductor.db.models import Action, Instance, Step
 from conductor.turn import Turn
 
 
-def supersede(turn: Turn, instance: Instance, by: str) -> tuple[Action | None, list[Step]]:
-    """End the instance's live action and all its live steps, clean-up included.
+def supersede(
+    turn: Turn, instance: Instance, by: str, cleanup: bool
+) -> tuple[Action | None, list[Step]]:
+    """End the instance's live action and its steps.
 
     Call it after the instance's row was changed, so that no step can begin meanwhile unseen.
 
     :param by: the verb that supersedes, for the reason
+    :param cleanup: end the clean-up of former actions too
     :return: the action that was live, and all steps that ended, as they were before
     """
     reason = f"superseded by {by}"
-    undone = turn.all(
-        sa.select(Step)
-        .where(Step.instance_id == instance.id, Step.status.in_(plan.UNDONE))
-        .order_by(Step.id)
-    )
+    mine = Step.instance_id == instance.id if cleanup else Step.action_id == instance.busy
+    query = sa.select(Step).where(mine, Step.status.in_(plan.UNDONE))
+    undone = turn.all(query.order_by(Step.id))
     for step in undone:
         plan.end(turn, step, "superseded", reason)
     action = turn.get(Action, instance.busy) if instance.busy else None
