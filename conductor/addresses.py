@@ -135,7 +135,10 @@ def _proposals(turn: Turn, want: WantedPort) -> Iterable[str]:
     used = set(
         turn.session.scalars(sa.select(Port.address).where(Port.network_id == want.network.id))
     )
-    return (text for number in range(first, last + 1) if (text := _address(number)) not in used)
+    free = [text for number in range(first, last + 1) if (text := _address(number)) not in used]
+    # In any order: neighbours still remember the last owner of an address that just came free.
+    turn.random.shuffle(free)
+    return free
 
 
 def _address(number: int) -> str:

@@ -22,6 +22,7 @@ HYPERVISOR = (
     "qemu-system-x86",
     "qemu-utils",
     "dnsmasq-base",
+    "dnsmasq-utils",
     "iproute2",
 )
 HOSTS = ("libvirt-daemon-system", "libvirt-clients", "util-linux", "hostname")

@@ -14,7 +14,7 @@ from compute_agent.drivers.libvirt.xml import HostEntry
 from paddock.errors import HypervisorError
 from paddock.records import GuestSpec
 
-IP_SECONDS = 10
+TOOL_SECONDS = 10
 
 
 class UserNetwork:
@@ -66,6 +66,9 @@ class BridgeNetwork(UserNetwork):
         self.ensure()
         wanted = xml.host_entries_of(guest)
         self._connection.call(lambda conn: _exchange(conn, guest.id, wanted))
+        for lease in self._connection.call(lambda conn: _foreign_leases(conn, wanted)):
+            # dnsmasq gives an address to nobody else while another guest's lease of it lasts.
+            _run(["dhcp_release", self._bridge.name, *lease], "An old lease cannot be ended")
 
     def unplug(self, instance_id: str) -> None:
         """See the base."""
@@ -92,14 +95,30 @@ class BridgeNetwork(UserNetwork):
             return
         # libvirt forgets foreign members whenever it starts its bridge.
         for words in (["master", self._bridge.name], ["up"]):
-            done = subprocess.run(
-                ["ip", "link", "set", "dev", uplink, *words],
-                capture_output=True, text=True, timeout=IP_SECONDS, check=False,
-            )  # fmt: skip
-            if done.returncode:
-                raise HypervisorError(
-                    f"{uplink} cannot be put into {self._bridge.name}: {done.stderr.strip()}"
-                )
+            trouble = f"{uplink} cannot be put into {self._bridge.name}"
+            _run(["ip", "link", "set", "dev", uplink, *words], trouble)
+
+
+def _run(command: list[str], trouble: str) -> None:
+    """Run a tool; HypervisorError with what it said when it is missing or fails."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HypervisorError(f"{trouble}: {error}") from error
+    if done.returncode:
+        raise HypervisorError(f"{trouble}: {done.stderr.strip()}")
+
+
+def _foreign_leases(conn: Any, wanted: list[HostEntry]) -> list[tuple[str, str]]:
+    """Address and MAC of the leases that others still have of these entries' addresses."""
+    owners = {entry.address: entry.mac for entry in wanted}
+    return [
+        (lease["ipaddr"], lease["mac"])
+        for lease in conn.networkLookupByName(xml.NETWORK).DHCPLeases()
+        if lease["ipaddr"] in owners and lease["mac"] != owners[lease["ipaddr"]]
+    ]
 
 
 def _exchange(conn: Any, instance_id: str, wanted: list[HostEntry]) -> None:
