@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +99,13 @@ class LibvirtLab(Lab):
         connection.call(press)
         connection.close()
 
-    def clear(self) -> None:
-        """Remove every guest, and let go of the hypervisors."""
+    def empty(self) -> None:
+        """Remove every guest."""
         for driver in self._drivers:
             for found in driver.found():
                 driver.destroy(found.instance_id, None)
+
+    def close(self) -> None:
+        """Let go of the hypervisors."""
+        for driver in self._drivers:
             driver.close()
-
-
-@contextmanager
-def cleared(lab: LibvirtLab) -> Iterator[LibvirtLab]:
-    """The lab, which is empty afterwards whatever happened."""
-    try:
-        yield lab
-    finally:
-        lab.clear()

@@ -27,6 +27,8 @@ from paddock.errors import HypervisorError
 CACHE = "hypervisor.json"
 KVM = "kvm"
 QEMU = "qemu"
+FIRST_SECONDS = 90.0
+"""For the first answer of a libvirt that is new: it asks every emulator what that can do."""
 KVM_SECONDS = 5.0
 QEMU_SECONDS = 30.0
 POLL = 0.05
@@ -101,7 +103,7 @@ class Probe:
         :param cache: file of the last result
         :raises HypervisorError: no guest runs
         """
-        version = self.connection.call(lambda conn: conn.getVersion())
+        version = self.connection.call(lambda conn: conn.getVersion(), FIRST_SECONDS)
         key = self._key(wanted, version)
         with contextlib.suppress(OSError, msgspec.DecodeError):
             known = msgspec.json.decode(cache.read_bytes(), type=Measured)
