@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests import factories
 from tests.driver_contract import CLOUD, Lab
 
 PATIENCE = 60.0
+PRESS_AGAIN = 2.5
 
 
 def test_image(images: GuestImages) -> ImageSpec:
@@ -91,12 +93,17 @@ class LibvirtLab(Lab):
     def end_by_itself(self, instance_id: str) -> None:
         connection = Connection(self._options["h1"]["uri"], PATIENCE, lambda _line: None)
 
-        def press(conn: Any) -> None:
-            for domain in conn.listAllDomains():
-                if domain.name().endswith(instance_id):
+        def press(conn: Any) -> bool:
+            domains = [one for one in conn.listAllDomains() if one.name().endswith(instance_id)]
+            for domain in domains:
+                if domain.isActive():
                     domain.shutdown()
+            return not any(domain.isActive() for domain in domains)
 
-        connection.call(press)
+        end = time.monotonic() + PATIENCE
+        # A guest that has only just printed its first line may not hear the first press.
+        while not connection.call(press) and time.monotonic() < end:
+            time.sleep(PRESS_AGAIN)
         connection.close()
 
     def empty(self) -> None:

@@ -69,5 +69,12 @@ def _resources(conf: cfg.ConfigOpts, disks: DiskStore) -> Resources:
 def _disk_gb(disks: DiskStore) -> int:
     """What is free, and what the guests' disks have taken of it."""
     found = os.statvfs(disks.root)
-    taken = sum(entry.stat().st_blocks * 512 for entry in os.scandir(disks.root))
+    taken = sum(_taken(path) for path in disks.root.iterdir())
     return int(found.f_bavail * found.f_frsize + taken) // GIB
+
+
+def _taken(path: Path) -> int:
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:  # it has just been removed
+        return 0
