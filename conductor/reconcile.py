@@ -34,9 +34,12 @@ launched may have written to it: so the target's is never the worse one."""
 def reconcile(turn: Turn, name: str, epoch: str, found: list[Found]) -> list[Verdict]:
     """Judge everything that an agent found, and note what it did not find.
 
+    This consumes the order to reconcile: what comes up from now on orders it anew.
+
     :raises StaleEpoch: the caller is not the host's newest agent
     """
     host = speaking(turn, name, epoch)
+    turn.change(Host, Host.name == name, Host.epoch == epoch, reconcile=False)
     things = {thing.instance_id: thing for thing in found}
     odd = {row.instance_id for row in leftovers.on_host(turn, name)}
     here = {instance.id: instance for instance in _expected(turn, name)}
@@ -196,15 +199,12 @@ def _at_target(instance: Instance, thing: Found | None) -> str:
 def reconciled(turn: Turn, name: str, epoch: str, removed: list[Verdict]) -> None:
     """The verdicts were carried out: their leftovers are settled and the host is up.
 
-    What came up meanwhile is ordered anew by the reaper.
-
     :raises StaleEpoch: the caller is not the host's newest agent
     """
     host = speaking(turn, name, epoch)
     gone = [verdict for verdict in removed if verdict.verdict == "remove"]
     for verdict in sorted(gone, key=lambda verdict: verdict.instance_id):
         turn.attempt(lambda v=verdict: _settle(turn, host, v.instance_id, v.below))  # type: ignore[misc]
-    turn.change(Host, Host.name == name, Host.epoch == epoch, reconcile=False)
     facts = (Host.name == name, Host.epoch == epoch, Host.state == "reconciling")
     turn.change(Host, *facts, state="up")
     if not any(row.kind == leftovers.INSTANCE for row in leftovers.on_host(turn, name)):

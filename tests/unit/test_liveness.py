@@ -1,0 +1,200 @@
+"""Hosts are judged with care, and what waits on the dead goes on."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from conductor.db.models import Action, Aggregate, AggregateHost, Host
+from conductor.judgement import Proof
+from paddock.errors import StaleEpoch
+from paddock.records import Hello
+from tests.fixtures.lab import Lab
+from tests.fixtures.ledger import START
+from tests.fixtures.model_agent import Agent, Machine
+
+
+def hello(lab: Lab, name: str, **values: Any) -> None:
+    fields = {
+        "epoch": lab.ledger.new_id(), "replaces": None, "machine_id": f"id-{name}", "zone": "az1",
+        "facts": lab.agents["h1"].facts,
+    }  # fmt: skip
+    lab.ledger.agents.hello(Hello(host=name, **(fields | values)))
+
+
+def test_a_new_host_is_up_when_it_has_reconciled(lab: Lab) -> None:
+    agent = Agent(lab.ledger.agents, lab.world, Machine("h4"), lab.ledger.new_id())
+    agent.hello()
+    assert lab.host("h4").state == "reconciling"
+    agent.run()
+    assert lab.host("h4").state == "up"
+
+
+def test_hello_replaces_only_the_process_that_it_names(lab: Lab) -> None:
+    last = lab.agents["h1"].epoch
+    with pytest.raises(StaleEpoch):
+        hello(lab, "h1", replaces=None)
+    with pytest.raises(StaleEpoch):
+        hello(lab, "h1", replaces=lab.ledger.new_id())
+    hello(lab, "h1", replaces=last, epoch="e2")
+    hello(lab, "h1", replaces=last, epoch="e2")
+    with pytest.raises(StaleEpoch):
+        hello(lab, "h1", replaces=last, epoch="e3")
+
+
+def test_a_host_name_is_bound_to_one_machine(lab: Lab) -> None:
+    with pytest.raises(StaleEpoch, match="another machine"):
+        hello(lab, "h1", replaces=lab.agents["h1"].epoch, machine_id="other")
+
+
+def test_a_process_without_a_past_takes_over_from_a_dead_one(lab: Lab) -> None:
+    lab.kill("h1")
+    hello(lab, "h1", replaces=None)
+    assert lab.host("h1").state == "reconciling"
+
+
+def test_an_aggregates_zone_goes_before_the_hosts_own(lab: Lab) -> None:
+    lab.ledger.add(Aggregate(id=1, uuid="u", name="a", zone="gold", created_at=START))
+    lab.ledger.add(AggregateHost(aggregate_id=1, host="h4"))
+    hello(lab, "h4")
+    assert lab.host("h4").zone == "gold"
+
+
+def test_a_silent_host_is_dead_and_reconciles_before_it_is_up_again(lab: Lab) -> None:
+    lab.kill("h1")
+    assert "reconcile" in lab.agents["h1"].beat().orders
+    assert lab.host("h1").state == "reconciling"
+    lab.agents["h1"].reconcile()
+    assert lab.host("h1").state == "up"
+    assert lab.agents["h1"].beat().orders == []
+
+
+def test_hosts_that_fall_silent_together_are_not_judged(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.pass_time(15)
+    lab.pass_time(60, "h1", "h2")
+    assert [lab.host(name).state for name in lab.agents] == ["up", "up", "up"]
+    assert "fell silent at once" in caplog.text
+
+
+def test_hosts_that_fall_silent_one_after_another_are_judged(lab: Lab) -> None:
+    lab.kill("h1", "h2")
+
+
+def test_a_conductor_without_a_proven_path_judges_nobody(lab: Lab) -> None:
+    lab.ledger.path_works = False
+    lab.pass_time(60, "h1")
+    assert lab.host("h1").state == "up"
+    lab.ledger.path_works = True
+    lab.pass_time(9, "h1")
+    assert lab.host("h1").state == "up"
+    lab.pass_time(6, "h1")
+    assert lab.host("h1").state == "down"
+
+
+@pytest.mark.parametrize("trouble", ["outage", "jump", "pause"])
+def test_an_outage_a_jump_or_a_pause_starts_the_proof_over(trouble: str) -> None:
+    at = {"monotonic": 0.0, "works": True}
+    proof = Proof(lambda: bool(at["works"]), lambda: at["monotonic"], needed=10)
+    now = START
+
+    def second(seconds: float = 1.0, by_database: float | None = None) -> bool:
+        nonlocal now
+        at["monotonic"] += seconds
+        now += datetime.timedelta(seconds=by_database or seconds)
+        return proof.holds(now)
+
+    assert [second() for _ in range(11)] == [False] * 10 + [True]
+    if trouble == "outage":
+        at["works"] = False
+        second()
+        at["works"] = True
+    second(6.0 if trouble == "pause" else 1.0, 30.0 if trouble == "jump" else None)
+    assert [second() for _ in range(10)] == [False] * 9 + [True]
+
+
+def test_a_create_that_waits_on_a_dead_host_goes_to_another(lab: Lab) -> None:
+    (ticket,) = lab.ledger.create(zone="az1")
+    first = ticket.host
+    assert first in ("h1", "h2")
+    other = "h2" if first == "h1" else "h1"
+    lab.kill(first)
+    assert lab.ledger.show(ticket.instance_id).host == other
+    assert lab.claims(ticket.instance_id) == {(other, "compute"), (other, "disk")}
+    assert lab.ledger.hints[-1].host == other
+    lab.run(other)
+    assert lab.ledger.show(ticket.instance_id).vm_state == "active"
+
+
+def test_a_create_that_has_started_stays_with_its_host_until_its_deadline(lab: Lab) -> None:
+    (ticket,) = lab.ledger.create(zone="az1")
+    assert ticket.host
+    lab.started(ticket.host)
+    lab.kill(ticket.host)
+    assert lab.ledger.show(ticket.instance_id).host == ticket.host
+    lab.pass_time(300, ticket.host)
+    assert lab.ledger.show(ticket.instance_id).vm_state == "error"
+    assert lab.left() == {(ticket.host, "guest")}
+    lab.run(ticket.host)
+    assert lab.left() == set()
+    assert lab.claims(ticket.instance_id) == set()
+
+
+def test_every_action_ends_by_its_deadline_though_nobody_listens(lab: Lab) -> None:
+    vm = lab.active()
+    ticket = lab.ledger.do(vm, "pause")
+    lab.pass_time(117)
+    assert lab.ledger.row(Action, ticket.action_id).status == "accepted"
+    lab.pass_time(6)
+    assert lab.ledger.row(Action, ticket.action_id).status == "failed"
+    assert lab.ledger.show(vm).task_state is None
+
+
+def test_a_waiting_step_is_hinted_again_and_again(lab: Lab) -> None:
+    vm = lab.active()
+    ticket = lab.ledger.do(vm, "pause")
+    lab.ledger.hints.clear()
+    lab.pass_time(6)
+    assert [hint.step_id for hint in lab.ledger.hints] == [ticket.step_id] * 2
+
+
+def test_a_fenced_hosts_launch_bars_nobody(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.agents["h3"].do(lab.started("h3"))
+    lab.started("h3")
+    lab.pass_time(200, "h3")
+    assert lab.left() == {("h3", "guest")}
+    lab.ledger.change(Host, "h3", forced_down=True)
+    lab.reaper.round()
+    shown = lab.ledger.show(vm)
+    assert (shown.vm_state, shown.host, shown.disk_host) == ("powered_off", "h1", "h1")
+    assert lab.left() == {("h3", "disk")}
+    lab.ledger.do(vm, "vm-poweron")
+    lab.run("h1", "h2")
+    assert lab.ledger.show(vm).vm_state == "active"
+
+
+def test_heartbeats_store_facts_only_when_they_change(lab: Lab) -> None:
+    agent = lab.boot("h1", uptime=100)
+    assert lab.host("h1").facts["uptime"] == 100
+    agent.facts = type(agent.facts)(
+        resources=agent.facts.resources, capabilities=agent.facts.capabilities, version="1",
+        uptime=130,
+    )  # fmt: skip
+    agent.beat()
+    assert lab.host("h1").facts["uptime"] == 100
+    lab.boot("h1", uptime=100, capabilities=["pause"]).beat()
+    assert lab.host("h1").facts["capabilities"] == ["pause"]
+
+
+def test_a_deaf_agent_is_told_to_listen_anew(lab: Lab) -> None:
+    lab.pass_time(35)
+    assert "listen" in lab.agents["h1"].beat().orders
+    nonce = lab.host("h1").nonce
+    assert nonce
+    lab.ledger.agents.pong("h1", lab.agents["h1"].epoch, nonce)
+    assert lab.agents["h1"].beat().orders == []

@@ -1,0 +1,162 @@
+"""start, finish, hand_back and progress: each idempotent, each refusing what is out of date."""
+
+from __future__ import annotations
+
+import pytest
+
+from conductor.db.models import Step
+from paddock.actions import Seen
+from paddock.errors import HypervisorError, StaleEpoch, StepRefused
+from paddock.records import Progress
+from tests.fixtures.lab import Lab
+
+
+def test_start_can_be_repeated(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    (step,) = lab.waiting("h1")
+    assert lab.agents["h1"].start(step) == lab.agents["h1"].start(step)
+
+
+def test_an_older_process_is_refused_everything(lab: Lab) -> None:
+    vm = lab.active()
+    old = lab.agents["h1"]
+    lab.ledger.do(vm, "pause")
+    (step,) = lab.waiting("h1")
+    lab.agents["h1"] = lab.boot("h1")
+    with pytest.raises(StaleEpoch):
+        old.start(step)
+    with pytest.raises(StaleEpoch):
+        old.beat()
+    with pytest.raises(StaleEpoch):
+        old.reconcile()
+
+
+def test_a_step_past_its_deadline_does_not_start(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    (step,) = lab.waiting("h1")
+    lab.clock.advance(121)
+    with pytest.raises(StepRefused):
+        lab.agents["h1"].start(step)
+
+
+def test_a_superseded_step_does_not_start(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    (step,) = lab.waiting("h1")
+    lab.ledger.do(vm, "delete")
+    with pytest.raises(StepRefused):
+        lab.agents["h1"].start(step)
+
+
+def test_another_hosts_step_does_not_start(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    (step,) = lab.waiting("h1")
+    with pytest.raises(StepRefused):
+        lab.agents["h2"].start(step)
+
+
+def test_finish_can_be_repeated(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    order = lab.started("h1")
+    assert lab.agents["h1"].do(order)
+    assert lab.agents["h1"].finish(order)
+    assert lab.ledger.show(vm).vm_state == "paused"
+
+
+def test_a_failure_can_be_repeated_and_is_shown(lab: Lab) -> None:
+    vm = lab.active()
+    ticket = lab.ledger.do(vm, "pause")
+    order = lab.started("h1")
+    for _ in range(2):
+        assert lab.agents["h1"].finish(order, HypervisorError("no"), Seen.RUNNING)
+    shown = lab.ledger.show(vm)
+    assert (shown.vm_state, shown.task_state) == ("active", None)
+    action = lab.ledger.api.get_action(lab.ledger.member, vm, "req-1")
+    assert (action.id, action.status, action.reason) == (ticket.action_id, "failed", "no")
+
+
+def test_a_finish_that_comes_too_late_is_taken_as_an_observation(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    order = lab.started("h1")
+    lab.pass_time(125)
+    assert lab.ledger.show(vm).vm_state == "active"
+    assert not lab.agents["h1"].finish(order, None, Seen.PAUSED)
+    assert lab.ledger.show(vm).vm_state == "paused"
+
+
+def test_a_failure_shows_what_became_of_the_guest(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    lab.agents["h1"].finish(lab.started("h1"), HypervisorError("it broke"), Seen.CRASHED)
+    shown = lab.ledger.show(vm)
+    assert (shown.vm_state, shown.power_state) == ("stopped", 6)
+
+
+def test_a_restarted_agent_hands_back_and_begins_again(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    order = lab.started("h1")
+    agent = lab.agents["h1"] = lab.boot("h1")
+    (step,) = agent.beat().steps
+    assert (step.status, step.attempt) == ("running", 1)
+    assert agent.conductor.hand_back(agent.ref(step), step.epoch)
+    assert not agent.conductor.hand_back(agent.ref(step), step.epoch)
+    with pytest.raises(StepRefused):
+        agent.start(step)
+    again = lab.started("h1")
+    assert (again.step_id, again.attempt) == (order.step_id, 2)
+    agent.do(again)
+    assert lab.ledger.show(vm).vm_state == "paused"
+
+
+def test_after_three_attempts_it_is_given_up(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "pause")
+    for _ in range(3):
+        lab.started("h1")
+        agent = lab.agents["h1"] = lab.boot("h1")
+        (step,) = agent.beat().steps
+        assert agent.conductor.hand_back(agent.ref(step), step.epoch)
+    action = lab.ledger.api.get_action(lab.ledger.member, vm, "req-1")
+    assert (action.status, action.reason) == ("failed", "given up after 3 attempts")
+
+
+def test_only_bytes_that_grow_move_the_deadline_and_not_for_ever(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    fetch = lab.started("h3")
+    agent = lab.agents["h3"]
+    first = lab.ledger.row(Step, fetch.step_id)
+
+    def tell(done: int) -> Step:
+        told = Progress(step=agent.ref(fetch), done=done, total=100)
+        agent.conductor.progress(told)
+        step: Step = lab.ledger.row(Step, fetch.step_id)
+        return step
+
+    lab.clock.advance(100)
+    moved = tell(10)
+    assert (moved.deadline - first.deadline).total_seconds() == 100
+    assert lab.ledger.show(vm).progress == 10
+    lab.clock.advance(50)
+    assert tell(10).deadline == moved.deadline
+    assert tell(5).done == 10
+    for done in range(11, 51):
+        lab.clock.advance(150)
+        last = tell(done)
+    assert last.deadline == last.hard_deadline == first.hard_deadline
+
+
+def test_progress_of_a_step_that_has_ended_is_refused(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    fetch = lab.started("h3")
+    lab.ledger.do(vm, "delete")
+    told = Progress(step=lab.agents["h3"].ref(fetch), done=1, total=2)
+    with pytest.raises(StepRefused):
+        lab.agents["h3"].conductor.progress(told)
