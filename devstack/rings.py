@@ -14,6 +14,8 @@ from devstack.say import say
 RINGS = ("unit", "simulation", "functional", "integration")
 LONG = "long"
 BACKENDS = ("eventlet", "threading")
+SIDE_BY_SIDE = ("unit", "simulation")
+"""Rings whose tests share nothing and keep one core busy each."""
 CI = "PADDOCK_CI"
 
 
@@ -58,7 +60,8 @@ def _run_one(run: Run) -> int:
         return 1 if os.environ.get(CI) else 0
     say(f"\n=== {run.title} ===")
     environment = {**os.environ, "PADDOCK_CONCURRENCY": run.backend}
-    command = [sys.executable, "-m", "pytest", str(_directory(run.ring))]
+    workers = ["--numprocesses", "auto"] if run.ring in SIDE_BY_SIDE else []
+    command = [sys.executable, "-m", "pytest", *workers, str(_directory(run.ring))]
     return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
 
 

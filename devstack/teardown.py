@@ -38,10 +38,18 @@ def take_down(directory: Path, *, purge: bool = False) -> None:
         with step("Removing hosts, bridges and namespaces"):
             HostNet(directory, registry=registry).destroy()
     registry.stop_strays()
+    _remove_links(directory)
     (directory / URI_FILE).unlink(missing_ok=True)
     if purge and directory.exists():
         shutil.rmtree(directory)
         say(f"Removed {directory}")
+
+
+def _remove_links(directory: Path) -> None:
+    """Remove the short names that the embedded hypervisor gives long paths."""
+    for link in Path("/run").glob("paddock-*"):
+        if link.is_symlink() and link.readlink().is_relative_to(directory):
+            link.unlink(missing_ok=True)
 
 
 def guests(directory: Path) -> list[int]:
