@@ -26,18 +26,17 @@ class Lease:
         self._seconds = seconds
         self._clock = clock
         self._until = float("-inf")
-        self._open = False
+        self._reconciled = -1
         self.lapses = 0
 
     def renew(self, sent_at: float) -> bool:
         """Take note of an answered heartbeat.
 
-            :param sent_at: when it was sent, on this object's clock
+        :param sent_at: when it was sent, on this object's clock
         :returns: whether the lease had lapsed before, so that the host must reconcile
         """
         lapsed = self._clock() > self._until
         if lapsed:
-            self._open = False
             self.lapses += 1
         self._until = sent_at + self._seconds
         return lapsed
@@ -47,8 +46,11 @@ class Lease:
 
         :param lapses: :attr:`lapses` when that began; a lapse since then keeps the lease closed
         """
-        if lapses == self.lapses:
-            self._open = True
+        self._reconciled = lapses
+
+    def is_open(self) -> bool:
+        """Whether the host has reconciled since the last lapse; it must as long as it has not."""
+        return self._reconciled == self.lapses
 
     def end(self) -> None:
         """Close it for good: another process speaks for the host."""
@@ -57,7 +59,7 @@ class Lease:
 
     def is_valid(self) -> bool:
         """Whether steps may start and guests may be launched."""
-        return self._open and self._clock() <= self._until
+        return self.is_open() and self._clock() <= self._until
 
     def may_launch(self) -> None:
         """Raise LaunchBarred unless guests may be launched now."""

@@ -20,7 +20,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Reconciles when ordered, again and again until it succeeds.
+    """Reconciles when ordered and after every lapse, again and again until it succeeds.
 
     :param slots: a removal takes the instance's slot
     :param facts: says whether the hypervisor answers, without which nothing is known
@@ -96,7 +96,8 @@ class Reconciler:
         return [verdict for verdict in carried_out if verdict is not None]
 
     def _is_due(self) -> bool:
-        return self._facts.connected and self._ordered_at > self._done_at
+        ordered = self._ordered_at > self._done_at
+        return self._facts.connected and (ordered or not self._lease.is_open())
 
     def _carry_out(self, verdict: Verdict) -> Verdict | None:
         """The verdict by which something was removed; what is worked on stays for next time."""

@@ -104,3 +104,16 @@ def test_a_hypervisor_that_comes_late_is_waited_for(tmp_path: Path) -> None:
         lab.running()
     finally:
         lab.close()
+
+
+def test_a_lapse_while_reconciling_is_followed_by_another_round(lab: AgentLab) -> None:
+    lab.driver.control.set("found", Behaviour(hang=True))
+    lab.conductor.orders.append("reconcile")
+    eventually(lambda: lab.conductor.orders == [], "the order")
+    lab.conductor.reachable = False
+    time.sleep(lab.conf.compute.lease + 0.2)  # the lease must really lapse
+    beats = len(lab.conductor.beats)
+    lab.conductor.reachable = True
+    eventually(lambda: len(lab.conductor.beats) > beats + 1, "an answered heartbeat")
+    lab.driver.control.clear()
+    lab.running()
