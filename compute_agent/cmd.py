@@ -118,10 +118,20 @@ def main() -> int:
     conf = config.load(sys.argv[1:])
     logs.set_up(conf, "compute")
 
-    def end() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+    return run_until_signal(build(conf, on_stale=Ending()))
 
-    return run_until_signal(build(conf, on_stale=end))
+
+class Ending:
+    """Asks this process to end in order: once, since a second signal would end it at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self) -> None:
+        """Called by the heartbeats' thread only, perhaps in every round."""
+        if not self._asked:
+            self._asked = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

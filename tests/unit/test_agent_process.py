@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,3 +56,19 @@ def test_a_second_agent_of_the_same_host_does_not_start(tmp_path: Path) -> None:
         with process(tmp_path, "threading") as (second, complaint):
             assert second.wait(30) == 1
             assert "Another agent runs" in complaint.read_text()
+
+
+def test_an_agent_that_must_end_ends_in_order_though_it_is_told_so_again() -> None:
+    script = """
+        import sys, time
+        from compute_agent.cmd import Ending
+        from paddock.service import Closing, Service, Timer, run_until_signal
+        ending = Timer(Ending(), 0.2, "stale", at_once=False)
+        def work_off():
+            time.sleep(1.0)
+            print("worked off", flush=True)
+        sys.exit(run_until_signal(Service("s", [ending, Closing(work_off)])))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "worked off\n"), done.stderr
