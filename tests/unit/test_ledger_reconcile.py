@@ -1,0 +1,141 @@
+"""Reconcile: what a host has against the ledger, and who keeps what after an interrupted move."""
+
+from __future__ import annotations
+
+import pytest
+
+from conductor.db.models import Host, Instance
+from conductor.reconcile import KEEPER
+from paddock.actions import Seen
+from paddock.records import Found, Verdict, WorkOrder
+from tests.fixtures.lab import Lab
+from tests.fixtures.model_agent import Domain
+
+
+def verdicts(lab: Lab, host: str, *extra: Found) -> dict[str, Verdict]:
+    agent = lab.agents[host]
+    found = [*agent.machine.found(), *extra]
+    said = agent.conductor.reconcile(host, agent.epoch, found)
+    return {verdict.instance_id: verdict for verdict in said}
+
+
+def thing(vm: str, generation: int | None, *disks: int, seen: Seen = Seen.RUNNING) -> Found:
+    return Found(
+        instance_id=vm, generation=generation, launched_by="a", seen=seen, disks=list(disks)
+    )
+
+
+def test_what_is_in_its_place_is_kept(lab: Lab) -> None:
+    vm = lab.active("h1")
+    assert verdicts(lab, "h1")[vm].verdict == "keep"
+
+
+def test_what_nobody_knows_is_reported_and_left(lab: Lab) -> None:
+    assert verdicts(lab, "h1", thing("stranger", 1, 1))["stranger"].verdict == "unknown"
+
+
+def test_what_was_deleted_is_removed_whatever_its_generation(lab: Lab) -> None:
+    vm = lab.active("h1")
+    lab.ledger.do(vm, "delete")
+    lab.run()
+    said = verdicts(lab, "h2", thing(vm, 1, 1, 7))[vm]
+    assert (said.verdict, said.below) == ("remove", 8)
+
+
+def test_what_is_elsewhere_is_removed(lab: Lab) -> None:
+    vm = lab.active("h1")
+    said = verdicts(lab, "h2", thing(vm, 1, 1))[vm]
+    assert (said.verdict, said.below) == ("remove", 2)
+
+
+def test_old_disks_beside_the_current_one_are_removed_and_it_is_not(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.run()
+    lab.world.machines["h3"].disks[vm][1] = 0
+    said = verdicts(lab, "h3")[vm]
+    assert (said.verdict, said.below) == ("remove", 2)
+
+
+def test_nothing_of_a_busy_instance_is_touched(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.started("h3")
+    for host in lab.agents:
+        assert verdicts(lab, host, thing(vm, 9, 9))[vm].verdict == "keep"
+
+
+def test_what_was_missed_is_seen(lab: Lab) -> None:
+    one, two = lab.active("h1"), lab.active("h1")
+    machine = lab.world.machines["h1"]
+    machine.domains[one].seen = Seen.PAUSED
+    del machine.domains[two]
+    lab.agents["h1"].reconcile()
+    assert lab.ledger.show(one).vm_state == "paused"
+    shown = lab.ledger.show(two)
+    assert (shown.vm_state, shown.power_state) == ("stopped", 6)
+
+
+def test_an_order_that_comes_up_while_reconciling_is_not_lost(lab: Lab) -> None:
+    agent = lab.agents["h1"]
+    agent.conductor.reconcile("h1", agent.epoch, [])
+    lab.ledger.change(Host, "h1", reconcile=True)
+    agent.conductor.reconciled("h1", agent.epoch, [])
+    assert "reconcile" in agent.beat().orders
+
+
+def test_a_host_with_a_worker_of_an_ended_step_reconciles_later(lab: Lab) -> None:
+    vm = lab.active("h1")
+    lab.ledger.do(vm, "reboot-hard")
+    order = lab.started("h1")
+    lab.pass_time(125)
+    agent = lab.agents["h1"]
+    agent.held = {order.step_id: order.attempt}
+    assert "reconcile" not in agent.beat().orders
+    agent.held = {}
+    assert "reconcile" in agent.beat().orders
+
+
+TARGETS = {
+    "guest": lambda order: (Domain(order.guest.generation, Seen.RUNNING, order.action_id), True),
+    "disk": lambda order: (None, True),
+    "nothing": lambda order: (None, False),
+}
+
+
+@pytest.mark.parametrize(("source", "target"), KEEPER)
+def test_one_table_says_who_keeps_an_interrupted_move(lab: Lab, source: str, target: str) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.agents["h3"].do(lab.started("h3"))
+    launch = lab.started("h3")
+    lab.pass_time(200)
+    _put(lab, vm, launch, target)
+    if source == "gone":
+        lab.ledger.change(Instance, vm, disk_host="h0")
+    lab.run("h3")
+    shown = lab.ledger.show(vm)
+    keeper = KEEPER[source, target]
+    homes = {"target": "h3", "source": "h1", "nobody": None}
+    assert shown.disk_host == homes[keeper]
+    assert lab.left() - {("h1", "disk"), ("h3", "disk")} == set()
+    states = {"guest": "active", "disk": "powered_off"}
+    expected = "error" if keeper == "nobody" else states.get(target, "powered_off")
+    assert shown.vm_state == expected
+    if source == "gone":
+        _forget(lab, vm)
+
+
+def _put(lab: Lab, vm: str, launch: WorkOrder, target: str) -> None:
+    machine = lab.world.machines["h3"]
+    domain, disk = TARGETS[target](launch)
+    if domain:
+        machine.domains[vm] = domain
+    if not disk:
+        machine.disks[vm] = {}
+
+
+def _forget(lab: Lab, vm: str) -> None:
+    """The disk's host was taken out of the database by force: clear what hung on it."""
+    lab.ledger.do(vm, "delete")
+    lab.run()
