@@ -19,6 +19,8 @@ from paddock.runtime import Handover
 
 LOG = logging.getLogger(__name__)
 FULL_EVERY = 6
+ALL = ""
+"""Stands for every instance where the id of one may stand."""
 
 
 class Observer:
@@ -70,27 +72,30 @@ class Observer:
 
     def tell_all(self, sent_at: float) -> None:  # noqa: ARG002 (an order's, which is obeyed always)
         """Tell of every instance at the next look, which comes at once."""
-        self._told = {}
-        self._news.put("")
+        self._news.put(ALL)
 
-    def look(self, only: str = "") -> None:
+    def look(self, only: str = ALL) -> None:
         """Tell what idle instances look like.
 
-        :param only: the id of one; empty for all
+        :param only: the id of one
         """
         if not self._lease.is_valid():
             return
         # Read before looking, so that an action in between makes the observation's id too old.
         known = self._memory.snapshot()
+        # After that, so that what was seen of an action that ends meanwhile is not told either.
+        busy = self._slots.taken()
+        found = self._driver.found()
+        busy |= self._slots.taken()
         seen = [
             observe(one, known.get(one.instance_id))
-            for one in self._driver.found()
-            if only in ("", one.instance_id) and self._slots.owner(one.instance_id) is None
+            for one in found
+            if only in (ALL, one.instance_id) and one.instance_id not in busy
         ]
         news = [one for one in seen if self._told.get(one.instance_id) != one]
         if news:
             self._conductor.report(self._identity.host, self._identity.epoch, news)
-        if not only:
+        if only == ALL:
             self._told = {}
         self._told |= {one.instance_id: one for one in seen}
 
@@ -103,9 +108,9 @@ class Observer:
             if not changed:
                 due = time.monotonic() + self._interval
                 self._looks += 1
-                if self._looks % FULL_EVERY == 0:
-                    self._told = {}
-            self._try(changed or "")
+            if changed == ALL or (changed is None and self._looks % FULL_EVERY == 0):
+                self._told = {}
+            self._try(changed or ALL)
 
     def _try(self, only: str) -> None:
         try:

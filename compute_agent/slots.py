@@ -54,6 +54,11 @@ class Slots(Generic[T]):
         """Who has the slot."""
         return self._owners.get(instance_id)
 
+    def taken(self) -> set[str]:
+        """The instances whose slot has an owner now."""
+        with self._lock:
+            return set(self._owners)
+
     @contextmanager
     def barred(self, instance_id: str) -> Iterator[T | None]:
         """Forbid launches of the instance; gives the slot's owner.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +80,59 @@ def test_what_is_worked_on_is_not_told(lab: AgentLab) -> None:
     lab.conductor.supersede(row)
     ended(row)
     told(lab, guest.id, Seen.CRASHED)
+
+
+class Slow:
+    """Lets a method's calls last, once they have done their work, until they are let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+        self.has_worked, self.may_go = threading.Event(), threading.Event()
+        method = getattr(owner, name)
+
+        def slowly(*args: Any) -> Any:
+            result = method(*args)
+            self.has_worked.set()
+            assert self.may_go.wait(10)
+            return result
+
+        monkeypatch.setattr(owner, name, slowly)
+
+
+def test_what_was_seen_of_a_step_that_ends_during_the_look_is_not_told(
+    lab: AgentLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = lab.running()
+    lab.driver.control.set("launch", Behaviour(hang=True))
+    reboot = lab.run(StepKind.REBOOT, guest, params={"type": "HARD"})
+    eventually(lambda: lab.driver.seen(guest.id) is Seen.OFF, "the shutdown")
+    look = Slow(monkeypatch, lab.driver, "found")
+    assert look.has_worked.wait(10)
+    lab.driver.control.clear()
+    ended(reboot)
+    eventually(lambda: lab.conductor.beats[-1].held == [], "the end of the step")
+    look.may_go.set()
+    told(lab, guest.id, Seen.RUNNING)
+    time.sleep(0.3)
+    assert Seen.OFF not in {one.seen for one in lab.conductor.observed}
+
+
+def test_an_inventory_that_is_ordered_during_a_look_is_told_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = AgentLab(tmp_path, observe_interval=60.0).started()
+    try:
+        guest = lab.running()
+        report = Slow(monkeypatch, lab.conductor, "report")
+        lab.conductor.orders.append("inventory")
+        assert report.has_worked.wait(10)
+        lab.conductor.observed.clear()
+        lab.conductor.orders.append("inventory")
+        beats = len(lab.conductor.beats)
+        eventually(lambda: len(lab.conductor.beats) > beats + 2, "the order")
+        report.may_go.set()
+        told(lab, guest.id, Seen.RUNNING)
+    finally:
+        lab.close()
 
 
 def test_what_did_not_change_is_seldom_told(tmp_path: Path) -> None:
