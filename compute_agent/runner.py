@@ -24,6 +24,7 @@ from paddock.service import Timer
 
 LOG = logging.getLogger(__name__)
 DESTROYERS = 2
+RETURNERS = 1
 PROGRESS_SECONDS = 1.0
 START_PAUSES = (0.2, 0.5, 1.0)
 LONGEST_PAUSE = 5.0
@@ -34,7 +35,8 @@ class Runner:
     """Runs steps, at most one worker per instance.
 
     A step's slot is taken before start is sent and given up when finish is answered; meanwhile
-    the step counts as held. Moves of data and deletions have threads of their own.
+    the step counts as held. Moves of data, deletions and what is handed back have threads of
+    their own.
 
     :param slots: shared with the reconciler
     """
@@ -56,8 +58,10 @@ class Runner:
         self._workers = Pool(conf.compute.workers, "worker")
         self._movers = Pool(conf.compute.movers, "mover")
         self._destroyers = Pool(DESTROYERS, "destroyer")
+        self._returners = Pool(RETURNERS, "returner")
         self._timer = Timer(self.tell_progress, PROGRESS_SECONDS, "progress")
         self._tasks: dict[tuple[str, int], Task] = {}
+        self._returning: set[tuple[str, int]] = set()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._gone = threading.Event()
@@ -83,7 +87,9 @@ class Runner:
         self._gone.set()
         for task in left:
             task.cancel("The agent stops.")
-        for part in (self._timer, self._destroyers, self._movers, self._workers):
+        for part in (
+            self._timer, self._returners, self._destroyers, self._movers, self._workers,
+        ):  # fmt: skip
             part.stop(deadline.left())
 
     def offer(self, step: LiveStep) -> None:
@@ -100,11 +106,18 @@ class Runner:
             self._slots.enter(step.instance_id, task, partial(self._submit, task))
 
     def hand_back(self, step: LiveStep, then: Callable[[], object]) -> None:
-        """Give back a running step that this process does not hold, in a worker's thread.
+        """Give back a running step that this process does not hold, beside the workers.
+
+        Each heartbeat says so again; while one attempt is being given back, that is enough.
 
         :param then: called when the conductor took it
         """
-        self._workers.submit(partial(self._hand_back, step, then))
+        key = (step.step_id, step.attempt)
+        with self._changed:
+            if key in self._returning:
+                return
+            self._returning.add(key)
+        self._returners.submit(partial(self._hand_back, step, then))
 
     def held(self) -> list[HeldStep]:
         """The steps that this agent holds."""
@@ -208,6 +221,9 @@ class Runner:
         except PaddockError as error:
             LOG.info("The step %s was not handed back: %s", step.kind, error, extra=about)
             return
+        finally:
+            with self._changed:
+                self._returning.discard((step.step_id, step.attempt))
         if taken:
             LOG.info("The step %s was handed back", step.kind, extra=about)
             then()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from compute_agent.drivers.fake import FakeDriver
 from compute_agent.drivers.fake_control import Behaviour
 from paddock.actions import Seen, StepKind
 from paddock.errors import from_wire
-from paddock.records import DiskSource
+from paddock.records import DiskSource, StepRef
 from tests import factories
 from tests.agent_lab import AgentLab, ended, eventually
 from tests.conductor_double import CLOUD, Row
@@ -248,6 +249,38 @@ def test_what_a_stopped_agent_leaves_the_next_one_hands_back_and_does(lab: Agent
     assert ended(row).status == "succeeded"
     assert row.attempt == 2
     assert lab.driver.seen(guest.id) is Seen.SAVED
+
+
+def test_hung_workers_do_not_keep_a_step_from_being_handed_back(lab: AgentLab) -> None:
+    guests = [lab.running() for _ in range(lab.conf.compute.workers)]
+    lab.driver.control.set("pause", HANG)
+    hung = [lab.run(StepKind.PAUSE, guest) for guest in guests]
+    eventually(lambda: all(row.starts for row in hung), "the starts")
+    lost = lab.conductor.accept(StepKind.LAUNCH, lab.guest())
+    lost.status, lost.epoch = "running", lab.conductor.epoch
+    eventually(lambda: lost.attempt == 2, "handing back")
+
+
+def test_a_step_is_handed_back_by_one_call_however_long_that_takes(
+    lab: AgentLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[StepRef] = []
+    may_go, hand_back = threading.Event(), lab.conductor.hand_back
+
+    def slowly(step: StepRef, epoch: str | None) -> bool:
+        calls.append(step)
+        assert may_go.wait(10)
+        return hand_back(step, epoch)
+
+    monkeypatch.setattr(lab.conductor, "hand_back", slowly)
+    lost = lab.conductor.accept(StepKind.LAUNCH, lab.guest())
+    lost.status, lost.epoch = "running", lab.conductor.epoch
+    eventually(lambda: calls, "handing back")
+    beats = len(lab.conductor.beats)
+    eventually(lambda: len(lab.conductor.beats) > beats + 3, "further heartbeats")
+    may_go.set()
+    assert ended(lost).status == "succeeded"
+    assert len(calls) == 1
 
 
 def test_what_the_driver_cannot_do_is_refused(
