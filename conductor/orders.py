@@ -6,7 +6,7 @@ from conductor import addresses
 from conductor.db.models import Action, Host, Image, Instance, Step
 from conductor.turn import Turn
 from paddock.actions import StepKind
-from paddock.records import DiskSource, GuestSpec, ImageSpec, WorkOrder
+from paddock.records import DirectBoot, DiskSource, GuestSpec, ImageSpec, WorkOrder
 
 
 def work_order(turn: Turn, step: Step, action: Action, instance: Instance) -> WorkOrder:
@@ -42,7 +42,7 @@ def _disk_generation(step: Step, action: Action, instance: Instance) -> int:
 
 def _guest(turn: Turn, action: Action, instance: Instance) -> GuestSpec:
     """The image goes along only to make the first disk: a lost disk is never made anew."""
-    first = action.verb == "create" and instance.image_id is not None
+    image = turn.get(Image, instance.image_id or "")
     return GuestSpec(
         id=instance.id,
         name=instance.name,
@@ -51,27 +51,34 @@ def _guest(turn: Turn, action: Action, instance: Instance) -> GuestSpec:
         vcpus=instance.vcpus,
         memory_mb=instance.memory_mb,
         disk_gb=instance.disk_gb,
-        image=_image(turn, str(instance.image_id)) if first else None,
+        image=_spec(image) if image and action.verb == "create" else None,
         ports=addresses.specs(turn, instance.id),
         metadata=instance.details.get("metadata", {}),
+        boot=_boot(turn, image) if image else None,
     )
 
 
-def _image(turn: Turn, key: str, boots: bool = True) -> ImageSpec | None:
-    image = turn.get(Image, key)
-    if image is None:
+def _boot(turn: Turn, image: Image) -> DirectBoot | None:
+    """The image's kernel and ramdisk, which are images, too."""
+    if not image.properties.get("kernel_id"):
         return None
-    extra = image.properties if boots else {}
-    kernel, ramdisk = extra.get("kernel_id"), extra.get("ramdisk_id")
+    kernel = turn.get(Image, image.properties["kernel_id"])
+    ramdisk = turn.get(Image, image.properties.get("ramdisk_id", ""))
+    assert kernel is not None
+    return DirectBoot(
+        kernel=_spec(kernel),
+        ramdisk=_spec(ramdisk) if ramdisk else None,
+        command_line=str(image.properties.get("os_command_line", "")),
+    )
+
+
+def _spec(image: Image) -> ImageSpec:
     return ImageSpec(
         id=image.id,
         name=image.name,
         file=image.file,
         disk_format=image.disk_format,
         checksum=image.checksum,
-        kernel=_image(turn, kernel, boots=False) if kernel else None,
-        ramdisk=_image(turn, ramdisk, boots=False) if ramdisk else None,
-        command_line=str(extra.get("os_command_line", "")),
     )
 
 

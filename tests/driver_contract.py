@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from compute_agent.drivers.base import (
@@ -162,10 +163,8 @@ class DriverContract:
 
     def test_without_disk_and_image_nothing_is_launched(self, lab: Lab) -> None:
         guest = lab.guest()
-        spec = GuestSpec(**{name: getattr(guest, name) for name in guest.__struct_fields__}
-                         | {"image": None})  # fmt: skip
         with pytest.raises(HypervisorError):
-            lab.driver.launch(spec, launched())
+            lab.driver.launch(msgspec.structs.replace(guest, image=None), launched())
         assert find(lab.driver, guest.id) is None
 
     def test_a_guest_has_its_address_and_keeps_its_mark_over_a_shutdown(self, lab: Lab) -> None:
@@ -173,7 +172,7 @@ class DriverContract:
         lab.driver.shut_down(guest.id, lab.patience, quiet())
         assert lab.driver.seen(guest.id) in (Seen.OFF, Seen.GONE)
         lab.driver.shut_down(guest.id, lab.patience, quiet())
-        lab.driver.launch(guest, launched())
+        lab.driver.launch(msgspec.structs.replace(guest, image=None), launched())
         line = self.printed(lab, lab.driver, guest, 2)
         assert line["mark"] == "first"
         assert line["mac"] == guest.ports[0].mac

@@ -12,7 +12,7 @@ from compute_agent.drivers.base import Driver
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.driver import LibvirtDriver
 from devstack.guest.build import GuestImages
-from paddock.records import GuestSpec, ImageSpec
+from paddock.records import DirectBoot, GuestSpec, ImageSpec
 from tests import factories
 from tests.driver_contract import CLOUD, Lab
 
@@ -20,28 +20,19 @@ PATIENCE = 60.0
 PRESS_AGAIN = 2.5
 
 
-def test_image(images: GuestImages) -> ImageSpec:
-    """The test guest, booted directly."""
-
-    def spec(path: Path, **fields: Any) -> ImageSpec:
-        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-        return ImageSpec(
-            id=str(uuid.uuid4()), name=path.name, file=path.name, disk_format="raw",
-            checksum=checksum, **fields,
-        )  # fmt: skip
-
-    return spec(
-        images.disk, kernel=spec(images.vmlinuz), ramdisk=spec(images.initrd),
-        command_line=images.cmdline,
+def raw_image(path: Path) -> ImageSpec:
+    """A file of the test guest as an image."""
+    return ImageSpec(
+        id=str(uuid.uuid4()), name=path.name, file=path.name, disk_format="raw",
+        checksum=hashlib.sha256(path.read_bytes()).hexdigest(),
     )  # fmt: skip
 
 
-def boot_image(images: GuestImages) -> ImageSpec:
-    """The test guest on a disk that boots by itself."""
-    checksum = hashlib.sha256(images.boot.read_bytes()).hexdigest()
-    return ImageSpec(
-        id=str(uuid.uuid4()), name="boot", file=images.boot.name, disk_format="raw",
-        checksum=checksum,
+def direct_boot(images: GuestImages) -> DirectBoot:
+    """What the test guest boots whose disk does not boot by itself."""
+    return DirectBoot(
+        kernel=raw_image(images.vmlinuz), ramdisk=raw_image(images.initrd),
+        command_line=images.cmdline,
     )  # fmt: skip
 
 
@@ -63,12 +54,14 @@ class LibvirtLab(Lab):
         self._options = options
         self._addresses = addresses or {}
         self._drivers: list[LibvirtDriver] = []
-        self.image = test_image(images)
+        self.image = raw_image(images.disk)
+        self.boot: DirectBoot | None = direct_boot(images)
         self.changes = []
         self.driver = self.connected("h1")
 
     def guest(self, mark: str = "first", generation: int = 1, **changes: Any) -> GuestSpec:
-        fields = {"metadata": {"mark": mark}, "generation": generation} | changes
+        fields: dict[str, Any] = {"metadata": {"mark": mark}, "generation": generation}
+        fields |= {"boot": self.boot} | changes
         return factories.guest(self.image, **fields)
 
     def restarted(self, cloud_id: str = CLOUD) -> Driver:

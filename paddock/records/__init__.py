@@ -25,6 +25,7 @@ from paddock.records.shown import (
     ZoneRecord,
 )
 from paddock.records.work import (
+    DirectBoot,
     DiskSource,
     Found,
     GuestSpec,
@@ -52,6 +53,7 @@ __all__ = [
     "ActionRecord",
     "AggregateRecord",
     "CreateRequest",
+    "DirectBoot",
     "DiskSource",
     "FlavorRecord",
     "Found",

@@ -123,8 +123,6 @@ class ImageSpec(Record, frozen=True, kw_only=True):
     :ivar file: name below the image store
     :ivar disk_format: ``raw`` or ``qcow2``, stated and verified, never probed
     :ivar checksum: sha256 of the file, hexadecimal
-    :ivar kernel, ramdisk: for images that are booted directly
-    :ivar command_line: the kernel's, with ``kernel`` only
     """
 
     id: str
@@ -132,13 +130,22 @@ class ImageSpec(Record, frozen=True, kw_only=True):
     file: str
     disk_format: str
     checksum: str
-    kernel: ImageSpec | None = None
+
+
+class DirectBoot(Record, frozen=True, kw_only=True):
+    """What a guest boots whose disk does not boot by itself; ``command_line`` is the kernel's."""
+
+    kernel: ImageSpec
     ramdisk: ImageSpec | None = None
     command_line: str = ""
 
 
 class GuestSpec(Record, frozen=True, kw_only=True):
-    """All that a driver needs to have a guest."""
+    """All that a driver needs to have a guest.
+
+    :ivar image: what its first disk is made from; None once it has one
+    :ivar boot: what it boots at every launch; None where its disk boots by itself
+    """
 
     id: str
     name: str
@@ -150,6 +157,7 @@ class GuestSpec(Record, frozen=True, kw_only=True):
     image: ImageSpec | None
     ports: list[PortSpec]
     metadata: dict[str, str]
+    boot: DirectBoot | None = None
 
 
 class DiskSource(Record, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from devstack.guest.build import GuestImages
 from paddock.actions import Seen
 from paddock.errors import HypervisorError
 from tests.driver_contract import DriverContract, find, last_line, launched, quiet, wait_for
-from tests.libvirt_lab import LibvirtLab, boot_image
+from tests.libvirt_lab import LibvirtLab, raw_image
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ def test_the_address_is_the_ports_own(lab: LibvirtLab) -> None:
 
 
 def test_a_disk_that_boots_by_itself_needs_no_kernel(lab: LibvirtLab, images: GuestImages) -> None:
-    lab.image = boot_image(images)
+    lab.image, lab.boot = raw_image(images.boot), None
     guest = lab.guest("by-itself")
     lab.driver.launch(guest, launched())
     line = wait_for(lambda: last_line(lab.driver, guest.id), lab.patience, "line")

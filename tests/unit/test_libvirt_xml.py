@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from compute_agent.drivers.libvirt import xml
 from compute_agent.drivers.libvirt.xml import HostEntry, Machine, Marks
 from paddock.errors import HypervisorError
-from paddock.records import GuestSpec, ImageSpec, PortSpec
+from paddock.records import DirectBoot, GuestSpec, ImageSpec, PortSpec
 from tests import factories
 
 ID = "5a52b2e7-62af-4930-819a-b43c8f267f67"
@@ -39,10 +39,9 @@ def machine(**changes: object) -> Machine:
     return Machine(**fields | changes)
 
 
-def image() -> ImageSpec:
-    return ImageSpec(
-        id="i", name="i", file="i", disk_format="raw", checksum="", command_line="quiet <&>"
-    )
+def boot() -> DirectBoot:
+    kernel = ImageSpec(id="i", name="i", file="i", disk_format="raw", checksum="")
+    return DirectBoot(kernel=kernel, command_line="quiet <&>")
 
 
 def domain(guest: GuestSpec, **changes: object) -> Element:
@@ -92,7 +91,7 @@ def test_other_marks_replace_those_in_a_domain() -> None:
 
 
 def test_a_guest_with_a_kernel_is_booted_directly() -> None:
-    guest = factories.guest(image())
+    guest = factories.guest(None, boot=boot())
     direct = domain(guest, kernel=Path("/i/vmlinuz"), ramdisk=Path("/i/initrd"))
     assert direct.findtext("./os/kernel") == "/i/vmlinuz"
     assert direct.findtext("./os/initrd") == "/i/initrd"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conductor.db.models import Host
+from conductor.db.models import Host, Image
 from paddock.actions import Seen
 from paddock.errors import (
     HypervisorError,
@@ -14,6 +14,7 @@ from paddock.errors import (
     ZoneUnavailable,
 )
 from tests.fixtures.lab import Lab
+from tests.fixtures.ledger import image
 
 
 def refused(lab: Lab, vm: str, verb: str = "vm-poweron", **params: str) -> PaddockError:
@@ -55,6 +56,25 @@ def test_power_on_elsewhere_moves_disk_and_claims_and_zone(lab: Lab) -> None:
         ("fetch", "h3", "succeeded"), ("launch", "h3", "succeeded"), ("discard", "h1", "succeeded"),
     ]  # fmt: skip
     assert lab.world.machines["h1"].found() == []
+
+
+def test_a_machine_boots_its_kernel_at_every_launch_and_its_first_disk_is_made_once(
+    lab: Lab,
+) -> None:
+    kernel = lab.ledger.add(image(lab.ledger.new_id(), "vmlinuz"))
+    boot = {"kernel_id": kernel.id, "os_command_line": "quiet"}
+    lab.ledger.change(Image, lab.ledger.image.id, properties=boot)
+    (ticket,) = lab.ledger.create()
+    first = lab.started(str(ticket.host))
+    lab.agents[str(ticket.host)].do(first)
+    lab.ledger.do(ticket.instance_id, "vm-poweroff")
+    lab.run()
+    lab.ledger.do(ticket.instance_id, "vm-poweron")
+    again = lab.started(str(ticket.host))
+    assert first.guest.image.file == "guest.img"
+    assert again.guest.image is None
+    assert first.guest.boot == again.guest.boot
+    assert (again.guest.boot.kernel.file, again.guest.boot.command_line) == ("vmlinuz", "quiet")
 
 
 @pytest.mark.parametrize("params", [{}, {"availability_zone": "az1"}])

@@ -116,7 +116,7 @@ class Launcher:
         return disk
 
     def _describe(self, domain: Guest, guest: GuestSpec, disk: Path) -> Machine:
-        place, image = self._place, guest.image
+        place, boot = self._place, guest.boot
         return Machine(
             name=domain.name,
             uuid=guest.id,
@@ -127,8 +127,8 @@ class Launcher:
             disk=disk,
             cache=self._cache,
             console=place.consoles.path(guest.id),
-            kernel=place.images.file(image.kernel) if image and image.kernel else None,
-            ramdisk=place.images.file(image.ramdisk) if image and image.ramdisk else None,
+            kernel=place.images.file(boot.kernel) if boot else None,
+            ramdisk=place.images.file(boot.ramdisk) if boot and boot.ramdisk else None,
         )
 
 

@@ -232,8 +232,8 @@ def _add_boot(domain: Element, guest: GuestSpec, machine: Machine) -> None:
         _text(system, "kernel", machine.kernel)
         if machine.ramdisk is not None:
             _text(system, "initrd", machine.ramdisk)
-        if guest.image is not None and guest.image.command_line:
-            _text(system, "cmdline", guest.image.command_line)
+        if guest.boot is not None and guest.boot.command_line:
+            _text(system, "cmdline", guest.boot.command_line)
     else:
         SubElement(system, "boot", dev="hd")
     SubElement(system, "smbios", mode="sysinfo")
