@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from compute_agent.drivers.base import Work
 from compute_agent.images import ImageCache
+from compute_agent.keeping import settle
 from compute_agent.sparse import copy, data_size, digest
 from paddock.errors import HypervisorError
 from paddock.records import ImageSpec
@@ -159,12 +160,7 @@ class DiskStore:
         """Give the whole disk at :meth:`part` its final name, durably."""
         path = self.path(instance_id, generation)
         with readable(f"Keeping the disk of {instance_id}"):
-            self.part(instance_id, generation).rename(path)
-            directory = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            settle(self.part(instance_id, generation), path)
         return path
 
     def remove(self, instance_id: str, below: int | None) -> None:

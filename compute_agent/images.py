@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from compute_agent.keeping import settle
 from paddock.errors import HypervisorError
 from paddock.records import ImageSpec
 
@@ -82,7 +83,7 @@ class ImageCache:
         os.close(handle)
         try:
             _qemu_img(["convert", "-f", "qcow2", "-O", "raw", str(path), part], name)
-            Path(part).rename(converted)
+            settle(Path(part), converted)
         finally:
             Path(part).unlink(missing_ok=True)
 

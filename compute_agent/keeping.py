@@ -1,4 +1,4 @@
-"""Small records in files of the agent's own, replaced as a whole."""
+"""Files that are there as a whole or not at all, and small records in them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ def keep(path: Path, record: Record, *, durably: bool = False) -> None:
     :param durably: whether it must survive a power cut, which takes some milliseconds
     """
     draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        file.write(msgspec.json.encode(record))
-        if durably:
-            file.flush()
-            os.fsync(file.fileno())
-    draft.replace(path)
+    draft.write_bytes(msgspec.json.encode(record))
+    if durably:
+        settle(draft, path)
+    else:
+        draft.replace(path)
 
 
 def kept(path: Path, kind: type[R]) -> R | None:
@@ -33,3 +32,22 @@ def kept(path: Path, kind: type[R]) -> R | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+
+
+def settle(draft: Path, path: Path) -> None:
+    """Give a file that is whole its final name in the same directory, so that a power cut leaves
+    the whole file there or none. It is written to the disk first, which takes its time.
+
+    :raises OSError: the disk is full or broken
+    """
+    _sync(draft)
+    draft.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -71,6 +71,19 @@ def test_a_new_disk_reads_as_its_image_and_is_as_large_as_asked(
     assert allocated(path) < 1024**2
 
 
+def test_a_disk_is_on_the_disk_before_it_has_its_name(
+    store: DiskStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, list[int]]] = []
+
+    def fsync(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, store.generations(INSTANCE)))
+
+    monkeypatch.setattr(os, "fsync", fsync)  # what it does shows only in a power cut
+    path = store.create_from_image(INSTANCE, 1, raw_image(images), 1)
+    assert synced == [(path.stat().st_ino, []), (store.root.stat().st_ino, [1])]
+
+
 def test_a_disk_that_is_there_is_kept(store: DiskStore) -> None:
     path = store.create_from_image(INSTANCE, 1, None, 1)
     path.write_bytes(b"mine")
