@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
-from paddock.runtime import Handover
+from paddock.runtime import Handover, finish_within
 
 LOG = logging.getLogger(__name__)
 STOP_SECONDS = 20.0
@@ -34,7 +34,7 @@ class Part(Protocol):
 
 
 class Closing:
-    """A part that only has to be closed: a database engine, a connection."""
+    """A part that only has to be closed, which may hang: a database engine, a hypervisor."""
 
     def __init__(self, close: Callable[[], object]) -> None:
         self._close = close
@@ -42,9 +42,15 @@ class Closing:
     def start(self) -> None:
         """Nothing: it is open."""
 
-    def stop(self, timeout: float) -> None:  # noqa: ARG002 (closing does not wait)
-        """Close it."""
-        self._close()
+    def stop(self, timeout: float) -> None:
+        """Close it, or leave it behind after ``timeout`` seconds."""
+        finish_within(self._close_it, timeout, "closing")
+
+    def _close_it(self) -> None:
+        try:
+            self._close()
+        except Exception:  # nobody is there to raise it to
+            LOG.exception("Closing failed")
 
 
 class Service:

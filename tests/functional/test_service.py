@@ -61,6 +61,18 @@ def test_a_part_that_cannot_stop_does_not_keep_the_others() -> None:
     assert diary[-2:] == ["stop b", "stop a"]
 
 
+def test_what_hangs_when_it_is_closed_is_left_behind() -> None:
+    may_close = threading.Event()
+    diary: list[str] = []
+    service = Service("s", [Part("a", diary), Closing(lambda: may_close.wait(SOON))])
+    service.start()
+    begun = time.monotonic()
+    service.stop(0.2)
+    assert diary[-1] == "stop a"
+    assert time.monotonic() - begun < SOON / 2
+    may_close.set()
+
+
 def test_a_timer_goes_on_after_an_error() -> None:
     rounds: queue.Queue[int] = queue.Queue()
 
