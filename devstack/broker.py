@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from devstack.database import secret_file
+from devstack.private import secret_file, write_private
 from devstack.processes import Record, Registry, wait_until
 
 START_SECONDS = 60.0
@@ -145,8 +145,8 @@ class Broker:
     def _prepare(self, users: Mapping[str, Rights]) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         definitions = self.directory / "definitions.json"
-        self._write(definitions, json.dumps(self._definitions(users), indent=1))
-        self._write(
+        write_private(definitions, json.dumps(self._definitions(users), indent=1))
+        write_private(
             self.directory / "rabbitmq.conf",
             CONFIGURATION.format(
                 address=self.address,
@@ -155,13 +155,8 @@ class Broker:
                 definitions=definitions,
             ),
         )
-        self._write(self.directory / "enabled_plugins", "[].\n")
-        self._write(self.directory / "rabbitmq-env.conf", "")
-
-    @staticmethod
-    def _write(path: Path, text: str) -> None:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
+        write_private(self.directory / "enabled_plugins", "[].\n")
+        write_private(self.directory / "rabbitmq-env.conf", "")
 
     def _definitions(self, users: Mapping[str, Rights]) -> dict[str, object]:
         def of(name: str, **values: str) -> dict[str, str]:

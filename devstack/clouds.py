@@ -1,11 +1,12 @@
 """`.paddock/clouds.yaml`: the users of a stack, as OpenStack's clients read them."""
 
-import os
 import secrets
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from devstack.private import write_private
 
 USERS = {
     "paddock-admin": ("admin", "admin", "admin"),
@@ -49,12 +50,7 @@ def write_users(path: Path, clouds: dict[str, Any]) -> Path:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        yaml.safe_dump(document, file, default_flow_style=False, sort_keys=False)
-    draft.replace(path)
+    write_private(path, yaml.safe_dump(document, default_flow_style=False, sort_keys=False))
 
 
 def _password(entry: dict[str, Any] | None) -> str:

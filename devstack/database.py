@@ -8,7 +8,6 @@ runs as that user.
 
 import os
 import pwd
-import secrets
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
@@ -20,9 +19,11 @@ import psycopg
 import pymysql
 from psycopg import sql
 
+from devstack.private import secret_file, write_private
 from devstack.processes import Registry, wait_until
 
 START_SECONDS = 60.0
+PREPARE_SECONDS = 120.0
 BOUND = Path("/srv")
 BIND_AND_RUN = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 ADMINISTRATOR = "administrator"
@@ -30,17 +31,6 @@ ADMINISTRATOR = "administrator"
 
 class DatabaseFailed(RuntimeError):
     """A database server could not be prepared or started; the text holds the end of its log."""
-
-
-def secret_file(path: Path) -> str:
-    """The secret kept in a file of mode 0600, made of 24 random bytes when there is none yet."""
-    if path.exists():
-        return path.read_text().strip()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    secret = secrets.token_urlsafe(24)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secret)
-    return secret
 
 
 class Server(ABC):
@@ -109,12 +99,16 @@ class Server(ABC):
         shutil.rmtree(self.cluster, ignore_errors=True)
         self.cluster.mkdir(mode=0o700, parents=True)
         secret = self.cluster / "administrator"
-        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.write(password)
+        write_private(secret, password)
         for path in (self.cluster, secret):
             self._give(path)
         made = subprocess.run(
-            self._as_user(self._initialiser()), capture_output=True, text=True, cwd="/", check=False
+            self._as_user(self._initialiser()),
+            capture_output=True,
+            text=True,
+            cwd="/",
+            timeout=PREPARE_SECONDS,
+            check=False,
         )
         secret.unlink()
         if made.returncode != 0:
@@ -139,7 +133,7 @@ class Server(ABC):
         bind = ["unshare", "--mount", "sh", "-c", BIND_AND_RUN, "sh", str(self.cluster), str(BOUND)]
         return [*bind, "setpriv", *identity, "--no-new-privs", *command]
 
-    def _finish_preparing(self) -> None:  # noqa: B027
+    def _finish_preparing(self) -> None:  # noqa: B027 (may be left as it is)
         """What is left to do once the data directory is there."""
 
     @abstractmethod
@@ -272,11 +266,11 @@ class MariaDB(Server):
     def _server(self) -> list[str]:
         password = secret_file(self.directory / "administrator.password")
         first = self.cluster / "first.sql"
-        with os.fdopen(os.open(first, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(
-                f"CREATE OR REPLACE USER '{ADMINISTRATOR}'@'%' IDENTIFIED BY '{password}';\n"
-                f"GRANT ALL ON *.* TO '{ADMINISTRATOR}'@'%' WITH GRANT OPTION;\n"
-            )
+        write_private(
+            first,
+            f"CREATE OR REPLACE USER '{ADMINISTRATOR}'@'%' IDENTIFIED BY '{password}';\n"
+            f"GRANT ALL ON *.* TO '{ADMINISTRATOR}'@'%' WITH GRANT OPTION;\n",
+        )
         self._give(first)
         return [
             shutil.which("mariadbd", path="/usr/sbin:/usr/bin") or "mariadbd",

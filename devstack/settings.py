@@ -1,8 +1,9 @@
 """Configuration files of a stack's processes: INI as oslo.config reads it, mode 0600."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from devstack.private import write_private
 
 Sections = Mapping[str, Mapping[str, object]]
 
@@ -13,12 +14,7 @@ def write_settings(path: Path, sections: Sections) -> Path:
     :param sections: section → option → value.
     :returns: the path.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(render(sections))
-    draft.replace(path)
+    write_private(path, render(sections))
     return path
 
 

@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from devstack.clouds import USERS, read_clouds, write_clouds, write_users
 from devstack.place import zone
+from devstack.private import secret_file, write_private
 from devstack.settings import render, write_settings
 
 URL = "http://127.0.0.1:8774"
@@ -64,3 +65,20 @@ def test_settings_keep_sections_apart() -> None:
 )
 def test_every_size_has_both_zones(size: int, zones: list[str]) -> None:
     assert [zone(number, size) for number in range(1, size + 1)] == zones
+
+
+def test_a_secret_is_made_once_and_is_private_from_its_first_byte(tmp_path: Path) -> None:
+    path = tmp_path / "broker" / "api.password"
+    secret = secret_file(path)
+    assert len(secret) >= 32
+    assert secret_file(path) == secret
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_was_readable_for_all_is_private_once_it_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "definitions.json"
+    path.write_text("{}")
+    path.chmod(0o644)
+    write_private(path, "secret")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("secret", 0o600)
