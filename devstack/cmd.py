@@ -5,6 +5,7 @@ Each command imports what it needs when it runs: `down` has to work without the 
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -40,13 +41,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is non-zero when it did not do what it says."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    place = Place()
     try:
-        return _run(options, place)
+        return _run(options, Place())
     except KeyboardInterrupt:
         say("Interrupted; ./devstack/stack.sh down removes what was started.")
         return 130
-    except RuntimeError as failure:
+    except (RuntimeError, subprocess.TimeoutExpired) as failure:
         say(str(failure))
         return 1
 

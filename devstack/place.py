@@ -15,11 +15,20 @@ class StackFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Place:
-    """Paths below a stack's directory: PADDOCK_DIRECTORY, else the checkout's `.paddock`."""
+    """Paths below a stack's directory: PADDOCK_DIRECTORY, else the checkout's `.paddock`.
+
+    A relative PADDOCK_DIRECTORY is one in the checkout.
+
+    :raises StackFailed: the checkout lies in it, which would be removed with it.
+    """
 
     directory: Path = field(
-        default_factory=lambda: Path(os.environ.get("PADDOCK_DIRECTORY", CHECKOUT / ".paddock"))
+        default_factory=lambda: CHECKOUT / (os.environ.get("PADDOCK_DIRECTORY") or ".paddock")
     )
+
+    def __post_init__(self) -> None:
+        if CHECKOUT.is_relative_to(self.directory.resolve()):
+            raise StackFailed(f"PADDOCK_DIRECTORY must not hold the checkout: {self.directory}")
 
     @property
     def clouds(self) -> Path:
@@ -58,8 +67,14 @@ class Place:
 
 
 def api_port() -> int:
-    """The API's TCP port: PADDOCK_API_PORT, else 8774."""
-    return int(os.environ.get("PADDOCK_API_PORT", API_PORT))
+    """The API's TCP port: PADDOCK_API_PORT, else 8774.
+
+    :raises StackFailed: it is no port.
+    """
+    wanted = os.environ.get("PADDOCK_API_PORT", str(API_PORT))
+    if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted) < 65536):
+        raise StackFailed(f"PADDOCK_API_PORT must be a number from 1 to 65535, not {wanted!r}")
+    return int(wanted)
 
 
 def program(name: str) -> str:

@@ -9,7 +9,8 @@ import yaml
 from oslo_config import cfg
 
 from devstack.clouds import USERS, read_clouds, write_clouds, write_users
-from devstack.place import zone
+from devstack.cmd import main
+from devstack.place import CHECKOUT, Place, StackFailed, api_port, zone
 from devstack.private import secret_file, write_private
 from devstack.settings import render, write_settings
 
@@ -82,3 +83,30 @@ def test_what_was_readable_for_all_is_private_once_it_is_written_anew(tmp_path: 
     path.chmod(0o644)
     write_private(path, "secret")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("secret", 0o600)
+
+
+def test_a_relative_directory_is_the_same_for_every_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PADDOCK_DIRECTORY", "elsewhere")
+    assert Place().directory == CHECKOUT / "elsewhere"
+    monkeypatch.setenv("PADDOCK_DIRECTORY", str(tmp_path))
+    assert Place().directory == tmp_path
+    monkeypatch.setenv("PADDOCK_DIRECTORY", "")
+    assert Place().directory == CHECKOUT / ".paddock"
+
+
+@pytest.mark.parametrize("directory", [".", "/", str(CHECKOUT.parent), "tests/.."])
+def test_a_directory_that_holds_the_checkout_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: str
+) -> None:
+    monkeypatch.setenv("PADDOCK_DIRECTORY", directory)
+    assert main(["status"]) == 1
+    assert "PADDOCK_DIRECTORY must not hold the checkout" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "http", "-1", "\u0663"])
+def test_what_is_no_port_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("PADDOCK_API_PORT", port)
+    with pytest.raises(StackFailed, match="PADDOCK_API_PORT must be a number from 1 to 65535"):
+        api_port()
