@@ -63,6 +63,15 @@ class Api:
         """The HTTP status of a GET, whatever it is."""
         return self._request("GET", path, None).status_code
 
+    def hosts_up(self) -> set[str]:
+        """The names of all that is up, hosts and conductors; none while the API is not there."""
+        try:
+            self.sign_in()
+            services = self.get("/compute/v2.1/services")["services"]
+        except ApiFailed:
+            return set()
+        return {service["host"] for service in services if service["state"] == "up"}
+
     def _send(self, method: str, path: str, body: Any = None) -> requests.Response:
         answer = self._request(method, path, body)
         if not answer.ok:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from devstack.api import Api, ApiFailed
+from devstack.api import Api
 from devstack.clouds import write_clouds, write_users
 from devstack.embedded_layout import ADDRESSES, HOSTS, agent_options
 from devstack.guest.build import GuestImages, build
@@ -98,7 +98,8 @@ class Embedded:
     def _wait_ready(self) -> None:
         record = self.registry.find(ROLE)
         if record is None:
-            raise StackFailed("the cloud's process ended at once; see .paddock/log/embedded.log")
+            log = self.registry.logs / f"{ROLE}.log"
+            raise StackFailed(f"the cloud's process ended at once; its log ends: {last_line(log)}")
         wait_until(
             lambda: not self.registry.alive(record) or self._hosts_up() == len(HOSTS), READY_SECONDS
         )
@@ -109,11 +110,4 @@ class Embedded:
             raise StackFailed(f"only {up} of {len(HOSTS)} hosts are up after {READY_SECONDS:.0f} s")
 
     def _hosts_up(self) -> int:
-        api = Api(self.place.clouds, "paddock-admin")
-        try:
-            api.sign_in()
-            services = api.get("/compute/v2.1/services")["services"]
-        except ApiFailed:
-            return 0
-        names = {service["host"] for service in services if service["state"] == "up"}
-        return len(names & HOSTS.keys())
+        return len(Api(self.place.clouds, "paddock-admin").hosts_up() & HOSTS.keys())

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from devstack.api import Api, ApiFailed
+from devstack.api import Api
 from devstack.broker import Broker, BrokerFailed, agent_rights, api_rights, conductor_rights
 from devstack.clouds import write_clouds, write_users
 from devstack.database import Postgres
@@ -142,14 +142,8 @@ class Multihost:
             raise StackFailed(f"only {up} of {self.size} hosts are up after {READY_SECONDS:.0f} s")
 
     def _hosts_up(self) -> int:
-        api = Api(self.place.clouds, "paddock-admin")
-        try:
-            api.sign_in()
-            services = api.get("/compute/v2.1/services")["services"]
-        except ApiFailed:
-            return 0
-        names = {host.name for host in self.net.hosts()}
-        return sum(one["host"] in names and one["state"] == "up" for one in services)
+        up = Api(self.place.clouds, "paddock-admin").hosts_up()
+        return sum(host.name in up for host in self.net.hosts())
 
     def _common(self, name: str) -> Sections:
         return {

@@ -6,7 +6,6 @@ Runs on the standard library alone, because it is needed before the virtual envi
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable
@@ -158,17 +157,3 @@ def _without_services(command: list[str]) -> list[str]:
     if trial.returncode != 0:
         return command
     return ["unshare", "--mount", "sh", "-c", NOTHING_STARTS, "sh", *command]
-
-
-def main() -> int:
-    """Install the packages for the purposes named on the command line."""
-    try:
-        install({name for purpose in sys.argv[1:] for name in needed(purpose)})
-    except CannotInstall as refusal:
-        say(str(refusal))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
