@@ -69,10 +69,15 @@ def is_running(pid: int) -> bool:
 
 def end(pids: Sequence[int], timeout: float = 5.0) -> None:
     """SIGTERM, then SIGKILL to what is left after `timeout` seconds; all must be known as ours."""
+    started = {pid: _started(pid) for pid in pids}
+
+    def left() -> list[int]:
+        return [pid for pid in pids if is_running(pid) and _started(pid) == started[pid]]
+
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in pids:
+        for pid in left():
             _send(pid, number)
-        if wait_until(lambda: not any(map(is_running, pids)), timeout):
+        if wait_until(lambda: not left(), timeout):
             return
 
 
@@ -122,9 +127,9 @@ class Registry:
         finally:
             os.close(descriptor)
         self._children[child.pid] = child
-        started = (stat_fields(child.pid) or ("", 0))[1]
+        started, boot = _started(child.pid), boot_id()
         record = Record(
-            name, role, host, child.pid, started, boot_id(), namespace, str(log), stop_signal
+            name, role, host, child.pid, started, boot, namespace, str(log), stop_signal
         )
         self._write(record)
         return record
@@ -135,6 +140,8 @@ class Registry:
         for path in self.run.glob("*.json"):
             try:
                 found.append(Record(**json.loads(path.read_text())))
+            except FileNotFoundError:  # it has just been stopped
+                continue
             except (ValueError, TypeError):
                 path.unlink(missing_ok=True)
         return sorted(found, key=lambda record: (record.started, record.pid))
@@ -195,6 +202,10 @@ def _send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def _started(pid: int) -> int:
+    return (stat_fields(pid) or ("", 0))[1]
 
 
 def _session(pid: int) -> int:
