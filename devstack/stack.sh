@@ -8,10 +8,12 @@ command=${1:-embedded}
 python=.venv/bin/python
 case $command in
     down) [ -x $python ] || python=python3 ;;
-    embedded | multihost)
-        [ "${PADDOCK_HYPERVISOR:-}" != fake ] || [ "$command" = multihost ] || command=
-        python3 -m devstack.venv "$command"
+    embedded | up)
+        purpose=embedded
+        [ "${PADDOCK_HYPERVISOR:-}" != fake ] || purpose=
+        python3 -m devstack.venv "$purpose"
         ;;
+    multihost) python3 -m devstack.venv multihost ;;
     *) python3 -m devstack.venv ;;
 esac
 exec $python -m devstack "$@"
