@@ -50,7 +50,7 @@ class Schedule:
         self.ledger = ledger
         self.clock: Clock = ledger.clock
         self.random = random.Random(seed)
-        self.network = Network(self.random)
+        self.network = Network(self.clock, self.random)
         self.world = World()
         self.agents: dict[str, SimAgent | None] = {}
         self.off: set[str] = set()
@@ -268,14 +268,13 @@ class Schedule:
     def _settle_in(self) -> None:
         self.network.rough = False
         for name in ZONES:
-            for act in ("beat", "reconcile", "reconcile", "beat"):
+            for act in ("beat", "reconcile", "reconcile"):
                 self._act(name, act)
         self._user_creates()
         self._user_creates()
-        for _ in range(3):
-            for name in ZONES:
-                for act in ("beat", "start", "work", "finish"):
-                    self._act(name, act)
+        for name, agent in self.agents.items():
+            for act in ("start", "work", "finish") * len(agent.tasks if agent else ()):
+                self._act(name, act)
         self.network.rough = True
 
     def _heal(self) -> None:

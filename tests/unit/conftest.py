@@ -1,3 +1,3 @@
 """Fixtures of the unit tests."""
 
-from tests.fixtures.lab import lab  # noqa: F401 (pytest finds it here)
+from tests.fixtures.lab import empty_database, lab  # noqa: F401 (pytest finds them here)
