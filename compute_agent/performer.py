@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from oslo_config import cfg
 
@@ -102,16 +104,23 @@ class Performer:
 
     def _sweep(self, instance_id: str) -> None:
         """Remove what a worker may have made while its instance was being deleted."""
-        try:
+        with _logging("What is left could not be removed", instance_id):
             self._driver.destroy(instance_id, None)
-        except PaddockError as error:
-            LOG.warning(
-                "What is left could not be removed: %s", error, extra={"instance_id": instance_id}
-            )
 
     def _look(self, instance_id: str) -> Seen | None:
-        try:
-            return self._driver.seen(instance_id)
-        except PaddockError as error:
-            LOG.warning("It cannot be looked at: %s", error, extra={"instance_id": instance_id})
-            return None
+        seen: Seen | None = None
+        with _logging("It cannot be looked at", instance_id):
+            seen = self._driver.seen(instance_id)
+        return seen
+
+
+@contextmanager
+def _logging(trouble: str, instance_id: str) -> Iterator[None]:
+    """Go on whatever goes wrong, because the worker's outcome must be told."""
+    about = {"instance_id": instance_id}
+    try:
+        yield
+    except PaddockError as error:
+        LOG.warning("%s: %s", trouble, error, extra=about)
+    except Exception:
+        LOG.exception("%s", trouble, extra=about)

@@ -173,6 +173,17 @@ def test_an_unknown_error_gives_a_readable_sentence(
     assert "secret" not in message
 
 
+def test_an_outcome_is_told_though_the_guest_cannot_be_looked_at(
+    lab: AgentLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_instance_id: str) -> Seen:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(lab.driver, "seen", broken)
+    row = lab.done(StepKind.LAUNCH, lab.guest())
+    assert (row.attempt, row.outcome and row.outcome.seen) == (1, None)
+
+
 def test_a_step_that_the_ledger_no_longer_lists_is_cancelled(lab: AgentLab) -> None:
     guest = lab.running()
     lab.driver.control.set("suspend", HANG)
