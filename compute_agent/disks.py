@@ -118,7 +118,7 @@ class DiskStore:
                         f"The image needs a disk of {-(-own // GIB)} GiB, not {size_gb} GiB."
                     )
                 size = size if size_gb else max(own, SMALLEST)
-            with part.open("wb") as target:
+            with open(part, "wb", opener=_open_private) as target:
                 if source is not None:
                     with source.open("rb") as stream:
                         copy(stream, target, UNWATCHED, total=data_size(stream))
@@ -151,7 +151,7 @@ class DiskStore:
         with (
             readable(f"Moving the disk of {instance_id}"),
             self._discarding(part),
-            part.open("w+b") as target,
+            open(part, "w+b", opener=_open_private) as target,
         ):
             _verify(target, fill(target), work)
         return self.adopt(instance_id, generation)
@@ -178,6 +178,11 @@ class DiskStore:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Guests' data is for its owner only, also while it is on its way."""
+    return os.open(path, flags, 0o600)
 
 
 def _verify(target: BinaryIO, copied: Copied, work: Work) -> None:

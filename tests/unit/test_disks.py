@@ -71,6 +71,19 @@ def test_a_new_disk_reads_as_its_image_and_is_as_large_as_asked(
     assert allocated(path) < 1024**2
 
 
+def test_disks_are_for_their_owner_only(store: DiskStore, tmp_path: Path) -> None:
+    made = store.create_from_image(INSTANCE, 1, None, 1)
+    modes: list[int] = []
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    work = Work(
+        progress=lambda *_: modes.append(store.part(OTHER, 1).stat().st_mode & 0o777),
+        check=lambda: None,
+    )
+    received = store.receive(source, OTHER, 1, work)
+    assert {*modes, *(path.stat().st_mode & 0o777 for path in (made, received))} == {0o600}
+
+
 def test_a_disk_is_on_the_disk_before_it_has_its_name(
     store: DiskStore, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
