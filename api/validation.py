@@ -84,7 +84,7 @@ def sentence(error: ValidationError, whole: str) -> str:
         return _unknown(error, path, whole)
     if "propertyNames" in error.absolute_schema_path:
         return f"{where} has the name {_shown(error.instance)}; it must be {_wanted(error)}."
-    return f"{where} must be {_wanted(error)}, not {_shown(error.instance)}."
+    return f"{where} must be {_wanted(error)}{_instead(error)}."
 
 
 def field_name(path: Iterable[str | int]) -> str:
@@ -131,6 +131,13 @@ def _unknown(error: ValidationError, path: str, whole: str) -> str:
 def _wanted(error: ValidationError) -> str:
     schema: Any = error.schema
     return str(schema.get("description", "something else"))
+
+
+def _instead(error: ValidationError) -> str:
+    """What came, where that tells more than what would be right does."""
+    reasoned = ": " in _wanted(error)
+    inner = isinstance(error.instance, dict | list) and error.validator != "type"
+    return "" if reasoned or inner else f", not {_shown(error.instance)}"
 
 
 def _join(path: str, name: str) -> str:

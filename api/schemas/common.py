@@ -99,11 +99,15 @@ def named_map(longest_key: int = 255, longest_value: int = 255, most: int = 128)
     }
 
 
+INVISIBLE = (  # controls, and what only directs other characters
+    r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+)
+
 NAME: Schema = {
     "type": "string",
     "minLength": 1,
     "maxLength": 255,
-    "pattern": rf"^(?!\s)[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f]{END}",
+    "pattern": rf"^(?!\s)[^{INVISIBLE}]*[^\s{INVISIBLE}]{END}",
     "description": "a name of 1 to 255 printable characters without spaces at its ends",
 }
 DESCRIPTION = nullable(text(255))

@@ -191,7 +191,7 @@ LIST = Query(
             "changes-before": TIME,
             "sort_key": {
                 "type": "array",
-                "items": one_of(*SORT_KEYS) | {"description": "the name of a server's field"},
+                "items": {"enum": SORT_KEYS, "description": f"one of {', '.join(SORT_KEYS)}"},
                 "description": "names of fields",
             },
             "sort_dir": {

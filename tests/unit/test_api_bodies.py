@@ -108,6 +108,7 @@ def test_json_is_read_however_it_is_announced(content_type: str | None) -> None:
         ({"name": "a\n"}, "server.name"),
         ({"name": "a\x00b"}, "server.name must not hold control characters"),
         ({"name": " a"}, "server.name"),
+        ({"name": "a\u202eb"}, "server.name"),
         ({"name": 7}, "server.name"),
         ({"flavorRef": None}, "server.flavorRef"),
         ({"flavorRef": []}, "server.flavorRef"),
@@ -124,7 +125,9 @@ def test_json_is_read_however_it_is_announced(content_type: str | None) -> None:
         ({"metadata": {"a": {"b": {}}}}, "server.metadata.a"),
         ({"metadata": []}, "server.metadata"),
         ({"availability_zone": 3}, "server.availability_zone"),
-        ({"key_name": "k"}, "this cloud has no key pairs"),
+        ({"key_name": "k"}, "this cloud has no key pairs.$"),
+        ({"tags": ["a"]}, "this cloud has no tags.$"),
+        ({"metadata": dict.fromkeys(map(str, range(129)), "x")}, "any of -_:..$"),
         ({"host": "a b"}, "server.host"),
     ],
 )
