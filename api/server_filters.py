@@ -27,6 +27,8 @@ NAMES = {
 }
 KEPT = ("name", "description", "host", "zone", "flavor", "image_id", "project_id", "user_id",
         "reservation_id", "task_state", "ip", "id")  # fmt: skip
+HIDDEN = ("host",)
+"""What only administrators see; as in Nova, others' filters by it change nothing."""
 DEFAULT_SORT = [("created_at", "desc"), ("id", "desc")]
 STRICT_STATUS = (2, 38)
 
@@ -35,26 +37,31 @@ def listing_of(call: Call) -> Listing:
     """What the conductor is asked for.
 
     :raises BadRequest: a value has the wrong form
+    :raises Forbidden: only administrators may ask so
     """
     query = call.query
     filters: dict[str, Any] = {}
     for name, value in query.items():
         kept = NAMES.get(name, name)
-        if kept in KEPT and value != "":
+        if kept in KEPT and value != "" and (call.is_admin or kept not in HIDDEN):
             filters[kept] = value
-    filters |= _flags(query) | _states(call) | interval(query)
+    filters |= _flags(call) | _states(call) | interval(query)
+    sort = sorting(query, NAMES, DEFAULT_SORT)
+    if not call.is_admin and any(field in HIDDEN for field, _way in sort):
+        raise Forbidden("Only administrators may sort servers by their hosts.")
     return Listing(
         filters=filters,
-        sort=sorting(query, NAMES, DEFAULT_SORT),
+        sort=sort,
         marker=query.get("marker"),
     )
 
 
-def _flags(query: Document) -> Document:
+def _flags(call: Call) -> Document:
+    query = call.query
     found: Document = {}
     if is_set(query, "all_tenants"):
         found["all_tenants"] = True
-    if is_set(query, "deleted"):
+    if is_set(query, "deleted") and call.is_admin:
         found["deleted"] = True
     elif "changes-since" in query:
         found["deleted"] = None  # what vanished has changed, too

@@ -160,6 +160,19 @@ def test_filters_narrow_the_list(create: Create, member: Client, flavor: str, im
         assert member.get(f"servers/detail?{query}").json["servers"] == [], query
 
 
+def test_hosts_are_not_found_out_by_filters_or_order(
+    create: Create, member: Client, admin: Client
+) -> None:
+    made = create(member, name="hidden").json["server"]["id"]
+    member.await_state(made, "active")
+    for query in ("host=nowhere", "node=nowhere", "deleted=True"):
+        rows = member.get(f"servers?name=hidden&{query}").json["servers"]
+        assert [row["id"] for row in rows] == [made], query
+    assert admin.get("servers?all_tenants=1&host=nowhere").json["servers"] == []
+    assert member.get("servers?sort_key=host").status_code == 403
+    assert admin.get("servers?sort_key=host").status_code == 200
+
+
 def test_all_tenants_are_an_administrators(member: Client, other: Client, admin: Client,
                                            server: str) -> None:  # fmt: skip
     assert member.get("servers?all_tenants=1").status_code == 403
