@@ -67,6 +67,8 @@ def _image(turn: Turn, ctxt: RequestContext, key: str) -> Image:
         raise BadRequest(f"imageRef: Can not find requested image {key}.")
     if image.status != "active":
         raise BadRequest(f"imageRef: Image {key} is not active.")
+    if image.container_format != "bare":
+        raise BadRequest(f"imageRef: Image {key} is a kernel or ramdisk, not a disk.")
     return image
 
 

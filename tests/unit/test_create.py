@@ -104,6 +104,12 @@ def test_a_flavor_must_fit_the_image(lab: Lab, need: dict[str, int]) -> None:
         lab.ledger.create()
 
 
+def test_a_kernel_is_no_disk_to_boot_from(lab: Lab) -> None:
+    lab.ledger.change(Image, lab.ledger.image.id, container_format="aki")
+    with pytest.raises(BadRequest, match="is a kernel or ramdisk, not a disk"):
+        lab.ledger.create()
+
+
 def test_a_private_flavor_or_image_is_not_for_all(lab: Lab) -> None:
     flavor = lab.ledger.flavor()
     lab.ledger.change(Flavor, flavor, is_public=False)
