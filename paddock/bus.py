@@ -184,7 +184,7 @@ class Driver(base.BaseDriver):  # type: ignore[misc]
         wait_for_reply: bool | None = None,
         timeout: float | None = None,
         call_monitor_timeout: float | None = None,  # noqa: ARG002 (the base class's signature)
-        retry: int | None = None,  # noqa: ARG002
+        retry: int | None = None,  # noqa: ARG002 (as above)
         transport_options: oslo_messaging.TransportOptions | None = None,
     ) -> Any:
         """Put a message into its queue and, for a call, wait for the answer.
@@ -197,19 +197,21 @@ class Driver(base.BaseDriver):  # type: ignore[misc]
         exchange = target.exchange or self._default_exchange
         route = f"{target.topic}.{target.server}" if target.server else target.topic
         envelope = Envelope(jsonutils.dumps({"context": ctxt, "message": message}), self._user)
+        deadline = None if timeout is None else Deadline.of(timeout)
         if wait_for_reply:
             envelope.replies = queue.Queue()
-            envelope.expires = None if timeout is None else Deadline.of(timeout).at
+            envelope.expires = deadline.at if deadline is not None else None
         routed = self._bus.publish((exchange, route), envelope)
         if not routed and transport_options and transport_options.at_least_once:
             raise oslo_messaging.MessageUndeliverable("NO_ROUTE", exchange, route, message)
         if envelope.replies is None:
             return None
-        return self._await_reply(envelope.replies, timeout, route)
+        return self._await_reply(envelope.replies, deadline, route)
 
-    def _await_reply(self, replies: queue.Queue[str], timeout: float | None, route: str) -> Any:
+    def _await_reply(self, replies: queue.Queue[str], deadline: Deadline | None, route: str) -> Any:
+        left = None if deadline is None else deadline.left()
         try:
-            answer = jsonutils.loads(replies.get(timeout=timeout))
+            answer = jsonutils.loads(replies.get(timeout=left))
         except queue.Empty:
             text = f"Timed out waiting for a reply from {route}"
             raise oslo_messaging.MessagingTimeout(text) from None
