@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from oslo_config import cfg
 
@@ -20,6 +21,7 @@ from paddock.errors import HypervisorError, PaddockError
 from paddock.records import Outcome, StepRef, WorkOrder
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Performer:
@@ -104,23 +106,21 @@ class Performer:
 
     def _sweep(self, instance_id: str) -> None:
         """Remove what a worker may have made while its instance was being deleted."""
-        with _logging("What is left could not be removed", instance_id):
-            self._driver.destroy(instance_id, None)
+        what = "What is left could not be removed"
+        _attempt(what, instance_id, partial(self._driver.destroy, instance_id, None))
 
     def _look(self, instance_id: str) -> Seen | None:
-        seen: Seen | None = None
-        with _logging("It cannot be looked at", instance_id):
-            seen = self._driver.seen(instance_id)
-        return seen
+        what = "It cannot be looked at"
+        return _attempt(what, instance_id, partial(self._driver.seen, instance_id))
 
 
-@contextmanager
-def _logging(trouble: str, instance_id: str) -> Iterator[None]:
+def _attempt(trouble: str, instance_id: str, function: Callable[[], T]) -> T | None:
     """Go on whatever goes wrong, because the worker's outcome must be told."""
     about = {"instance_id": instance_id}
     try:
-        yield
+        return function()
     except PaddockError as error:
         LOG.warning("%s: %s", trouble, error, extra=about)
     except Exception:
         LOG.exception("%s", trouble, extra=about)
+    return None
