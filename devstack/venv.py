@@ -6,6 +6,7 @@ Runs on the standard library alone, with the system's Python, before anything is
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from devstack.say import last_line, say, step
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 STAMP = VENV / "paddock.stamp"
+UNFINISHED = VENV / "paddock.unfinished"
 
 
 class CannotPrepare(Exception):
@@ -31,9 +33,9 @@ def prepare(purpose: str) -> None:
     """
     if purpose:
         _install_packages(purpose)
-    if not (VENV / "bin" / "python").exists():
+    if UNFINISHED.exists() or not (VENV / "bin" / "python").exists():
         with step("Making .venv"):
-            _run([sys.executable, "-m", "venv", str(VENV)])
+            _make()
     current = _fingerprint()
     if STAMP.exists() and STAMP.read_text() == current:
         return
@@ -42,6 +44,17 @@ def prepare(purpose: str) -> None:
         with step("Installing Paddock into .venv", lambda: last_line(path)):
             _run([*_pip(), f".[{','.join(_extras())}]"], path)
     STAMP.write_text(current)
+
+
+def _make() -> None:
+    """Make `.venv`, from the beginning when that was interrupted the last time."""
+    if UNFINISHED.exists():
+        shutil.rmtree(VENV)
+    VENV.mkdir(exist_ok=True)
+    UNFINISHED.touch()
+    with tempfile.NamedTemporaryFile(prefix="paddock-venv-", suffix=".log") as log:
+        _run([sys.executable, "-m", "venv", str(VENV)], Path(log.name))
+    UNFINISHED.unlink()
 
 
 def _install_packages(purpose: str) -> None:
@@ -70,13 +83,13 @@ def _pip() -> list[str]:
     return [str(VENV / "bin" / "python"), "-m", "pip", "install", *quiet, "--editable"]
 
 
-def _run(command: list[str], log: Path | None = None) -> None:
-    with (log or Path("/dev/null")).open("wb") as out:
+def _run(command: list[str], log: Path) -> None:
+    with log.open("wb") as out:
         done = subprocess.run(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
         )
     if done.returncode != 0:
-        tail = log.read_text(errors="replace").splitlines()[-15:] if log else []
+        tail = log.read_text(errors="replace").splitlines()[-15:]
         raise CannotPrepare("\n".join([f"`{' '.join(command)}` failed:", *tail]))
 
 
@@ -84,7 +97,10 @@ def main() -> int:
     """Prepare for the purpose named on the command line, if any."""
     try:
         prepare("".join(sys.argv[1:2]))
-    except CannotPrepare as failure:
+    except KeyboardInterrupt:
+        say("Interrupted; the next run goes on.")
+        return 130
+    except (CannotPrepare, OSError) as failure:
         say(str(failure))
         return 1
     return 0
