@@ -75,8 +75,7 @@ class Api:
     def _send(self, method: str, path: str, body: Any = None) -> requests.Response:
         answer = self._request(method, path, body)
         if not answer.ok:
-            text = f"{method} {path} gave {answer.status_code}: {answer.text[:300]}"
-            raise ApiFailed(text)
+            raise ApiFailed(f"{method} {self.url}{path} gave {answer.status_code}{_told(answer)}")
         return answer
 
     def _request(self, method: str, path: str, body: Any) -> requests.Response:
@@ -86,3 +85,12 @@ class Api:
             )
         except requests.RequestException as error:
             raise ApiFailed(f"{self.url} does not answer ({type(error).__name__})") from error
+
+
+def _told(answer: requests.Response) -> str:
+    """What a refusal says; nothing when another program than the API gave it."""
+    try:
+        (fault,) = answer.json().values()
+        return f": {fault['message']}"
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return ""

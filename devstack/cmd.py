@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from devstack.place import Place, StackFailed
 from devstack.say import say
@@ -17,8 +18,10 @@ ROLE_OF_PROFILE = {"embedded": "embedded", "multihost": "api"}
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line as a namespace with `command` and that command's options."""
+    own = Path(sys.argv[0]).name == "paddock"
     parser = argparse.ArgumentParser(
-        prog="stack.sh", description="A whole Paddock cloud on this machine, under .paddock/."
+        prog="paddock" if own else "stack.sh",
+        description="A whole Paddock cloud on this machine, under .paddock/.",
     )
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("embedded", help="one process and a demo (what no command means, too)")
@@ -70,6 +73,7 @@ def _run(options: argparse.Namespace, place: Place) -> int:
 
 def _bring_up(options: argparse.Namespace, place: Place) -> int:
     """Start a profile and show the demo on it; one profile at a time."""
+    from devstack.api import Api
     from devstack.demo import Demo
 
     profile = "multihost" if options.command == "multihost" else "embedded"
@@ -81,7 +85,7 @@ def _bring_up(options: argparse.Namespace, place: Place) -> int:
         say(f"Logs: {place.directory}/log; ./devstack/stack.sh down removes what was started.")
         raise
     if options.command == "up":
-        say(f"Users: {place.clouds}")
+        say(f"API: {Api(place.clouds, 'paddock-demo').url}\nUsers: {place.clouds}")
         return 0
     return 0 if Demo(place, pings=profile == "multihost").run() else 1
 

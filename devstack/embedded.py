@@ -14,7 +14,7 @@ from devstack.clouds import write_clouds, write_users
 from devstack.embedded_layout import ADDRESSES, HOSTS, agent_options
 from devstack.guest.build import GuestImages, build
 from devstack.guest.tools import BuildError
-from devstack.place import API_ADDRESS, Place, StackFailed, api_port
+from devstack.place import API_ADDRESS, PORT, Place, StackFailed, api_port, require_free_port
 from devstack.preparation import Preparation
 from devstack.processes import Registry, wait_until
 from devstack.say import last_line, say, step
@@ -41,8 +41,12 @@ class Embedded:
 
         :raises StackFailed: when it does not come up.
         """
+        wanted = {"driver": _forced_driver(), "port": os.environ.get(PORT) and api_port()}
         if self.registry.find(ROLE) is None:
+            require_free_port()
             self._start_anew()
+        else:
+            self._refuse_other(wanted)
         with step("Waiting for the hosts"):
             self._wait_ready()
 
@@ -61,9 +65,7 @@ class Embedded:
 
         :raises StackFailed: libvirt is demanded and cannot be had
         """
-        forced = os.environ.get(FORCED, "")
-        if forced not in ("", "fake", "libvirt"):
-            raise StackFailed(f"{FORCED} must be fake or libvirt, not {forced!r}")
+        forced = _forced_driver()
         if forced == "fake":
             return None
         uri, why = self._choose()
@@ -91,6 +93,16 @@ class Embedded:
             except BuildError as error:
                 raise StackFailed(f"The test guest cannot be built: {error}") from error
 
+    def _refuse_other(self, wanted: Mapping[str, Any]) -> None:
+        layout = json.loads((self.place.directory / "embedded.json").read_text())
+        running = {"driver": layout["agents"]["compute"]["driver"], "port": layout["port"]}
+        for name, value in wanted.items():
+            if value and value != running[name]:
+                raise StackFailed(
+                    f"The cloud is running with the {name} {running[name]}, not {value}; "
+                    "./devstack/stack.sh down ends it."
+                )
+
     def _write_layout(self, agents: Mapping[str, Mapping[str, Any]]) -> None:
         document = {"hosts": HOSTS, "port": api_port(), "agents": agents}
         (self.place.directory / "embedded.json").write_text(json.dumps(document, indent=1))
@@ -111,3 +123,10 @@ class Embedded:
 
     def _hosts_up(self) -> int:
         return len(Api(self.place.clouds, "paddock-admin").hosts_up() & HOSTS.keys())
+
+
+def _forced_driver() -> str:
+    forced = os.environ.get(FORCED, "")
+    if forced not in ("", "fake", "libvirt"):
+        raise StackFailed(f"{FORCED} must be fake or libvirt, not {forced!r}")
+    return forced

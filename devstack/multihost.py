@@ -11,7 +11,15 @@ from devstack.database import Postgres
 from devstack.guest.build import GuestImages, build
 from devstack.guest.tools import BuildError
 from devstack.hosts import Host, HostNet
-from devstack.place import API_ADDRESS, Place, StackFailed, api_port, program, zone
+from devstack.place import (
+    API_ADDRESS,
+    Place,
+    StackFailed,
+    api_port,
+    program,
+    require_free_port,
+    zone,
+)
 from devstack.preparation import GuestNetwork, Preparation
 from devstack.processes import Registry, wait_until
 from devstack.say import last_line, say, step
@@ -52,6 +60,8 @@ class Multihost:
         :raises RuntimeError: when the database or a host does not come up.
         """
         self._refuse_other_size()
+        if self.registry.find("api") is None:
+            require_free_port()
         try:
             with step("Building the test guest"):
                 guest = build(self.place.guest, say)

@@ -1,12 +1,14 @@
 """Where the parts of a stack lie, and what every profile has in common."""
 
 import os
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 API_ADDRESS = "127.0.0.1"
 API_PORT = 8774
+PORT = "PADDOCK_API_PORT"
 
 
 class StackFailed(RuntimeError):
@@ -71,10 +73,27 @@ def api_port() -> int:
 
     :raises StackFailed: it is no port.
     """
-    wanted = os.environ.get("PADDOCK_API_PORT", str(API_PORT))
+    wanted = os.environ.get(PORT, str(API_PORT))
     if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted) < 65536):
-        raise StackFailed(f"PADDOCK_API_PORT must be a number from 1 to 65535, not {wanted!r}")
+        raise StackFailed(f"{PORT} must be a number from 1 to 65535, not {wanted!r}")
     return int(wanted)
+
+
+def require_free_port() -> None:
+    """See that the API can listen.
+
+    :raises StackFailed: another program has the port, or it may not be used.
+    """
+    port = api_port()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((API_ADDRESS, port))
+        except OSError as error:
+            raise StackFailed(
+                f"The API cannot listen on port {port} of {API_ADDRESS} ({error.strerror}); "
+                f"{PORT}=N chooses another port."
+            ) from error
 
 
 def program(name: str) -> str:

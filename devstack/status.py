@@ -80,12 +80,20 @@ def _host(service: dict[str, Any], now: datetime) -> dict[str, Any]:
 def _print(found: dict[str, Any]) -> None:
     if found["processes"]:
         columns = ("role", "host", "pid", "namespace", "alive")
-        rows = [[process[column] for column in columns] for process in found["processes"]]
+        rows = [[_shown(process[column]) for column in columns] for process in found["processes"]]
         say(tabulate(rows, headers=columns))
     else:
         say("No process of this stack was started.")
     say("")
     if found["hosts"]:
-        say(tabulate(found["hosts"], headers="keys"))
+        rows = [[_shown(value) for value in host.values()] for host in found["hosts"]]
+        titles = ("host", "binary", "zone", "state", "paused", "heartbeat's age")
+        say(tabulate(rows, headers=titles))
     if found["api"] != "answers":
         say(f"API: {found['api']}")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value} s" if isinstance(value, float) else value

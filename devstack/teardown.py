@@ -29,7 +29,7 @@ def take_down(directory: Path, *, purge: bool = False) -> None:
     directory = directory.resolve()
     registry = Registry(directory)
     records = registry.records()
-    with step(f"Stopping {len(records)} processes"):
+    with step(f"Stopping {len(records)} process{'es' * (len(records) != 1)}"):
         _stop_processes(registry, records)
     with step("Removing guests"):
         _destroy_shared_guests(directory)

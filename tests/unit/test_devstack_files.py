@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from oslo_config import cfg
 
 from devstack.clouds import USERS, read_clouds, write_clouds, write_users
 from devstack.cmd import main
-from devstack.place import CHECKOUT, Place, StackFailed, api_port, zone
+from devstack.place import CHECKOUT, Place, StackFailed, api_port, require_free_port, zone
 from devstack.private import secret_file, write_private
 from devstack.settings import render, write_settings
 
@@ -103,6 +104,15 @@ def test_a_directory_that_holds_the_checkout_is_refused(
     monkeypatch.setenv("PADDOCK_DIRECTORY", directory)
     assert main(["status"]) == 1
     assert "PADDOCK_DIRECTORY must not hold the checkout" in capsys.readouterr().out
+
+
+def test_a_port_that_another_program_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("PADDOCK_API_PORT", str(port))
+        with pytest.raises(StackFailed, match=f"port {port} .*PADDOCK_API_PORT=N"):
+            require_free_port()
+    require_free_port()
 
 
 @pytest.mark.parametrize("port", ["", "0", "65536", "http", "-1", "\u0663"])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from devstack import packages
+from devstack import packages, venv
+from devstack.api import Api, ApiFailed
 from devstack.cloud_user import GuestLine, Server, describe_step, read_guest_line
+from devstack.clouds import write_clouds
 from devstack.cmd import parse
 from devstack.place import StackFailed
 from devstack.rings import plan
@@ -107,3 +111,42 @@ def test_a_pid_file_that_names_somebody_elses_process_ends_nobody(tmp_path: Path
     (tmp_path / "guest.pid").write_text(str(os.getpid()))
     (tmp_path / "broken.pid").write_text("no number")
     assert guests(tmp_path) == []
+
+
+def test_an_interrupted_environment_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(venv, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(venv, "UNFINISHED", tmp_path / "venv" / "unfinished")
+    monkeypatch.setattr(venv, "STAMP", tmp_path / "venv" / "stamp")
+    asked: list[str] = []
+
+    def run(command: list[str], _log: Path) -> None:
+        asked.append(command[2])
+        (tmp_path / "venv" / "bin").mkdir(exist_ok=True)
+        (tmp_path / "venv" / "bin" / "python").touch()
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(venv, "_run", run)
+    monkeypatch.setattr("sys.argv", ["venv"])
+    assert venv.main() == 130
+    assert venv.main() == 0
+    assert asked == ["venv", "venv", "pip"]
+    assert not (tmp_path / "venv" / "unfinished").exists()
+
+
+def test_a_strangers_answer_is_no_page_of_html(tmp_path: Path) -> None:
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(501, "no")
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        write_clouds(tmp_path / "clouds.yaml", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(ApiFailed, match=r"/x gave 501$"):
+            Api(tmp_path / "clouds.yaml", "paddock-demo").get("/x")
+        server.shutdown()
