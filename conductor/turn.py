@@ -12,7 +12,6 @@ import random
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -71,11 +70,14 @@ class Turn:
     conf: Any
     random: random.Random
     hints: list[Hint] = field(default_factory=list)
+    _now: datetime.datetime | None = field(default=None, init=False, repr=False)
 
-    @cached_property
+    @property
     def now(self) -> datetime.datetime:
         """The moment of this transaction: the database's clock when it was first asked."""
-        return self.clock()
+        if self._now is None:  # a cached_property would hold one lock for all turns meanwhile
+            self._now = self.clock()
+        return self._now
 
     def get(self, kind: type[Row], key: Any) -> Row | None:
         """The row as it is now, None when there is none."""
