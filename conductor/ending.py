@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from conductor import claims, deletion, leftovers, observations, plan
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.giving_up import give_up
+from conductor.moments import iso
 from conductor.turn import Moved, Turn
 from paddock.actions import ACTIONS, CLEANING, Seen, StepKind
 from paddock.errors import PaddockError
@@ -116,7 +117,7 @@ def _success(turn: Turn, action: Action, instance: Instance) -> dict[str, Any]:
 def _failure(turn: Turn, action: Action, reason: str, seen: Seen | None) -> dict[str, Any]:
     """The instance is idle again; what nobody saw, an agent that never heard of it may tell."""
     failure = ACTIONS[action.verb].failure
-    fault = {"code": PaddockError.status, "message": reason, "created": turn.now.isoformat()}
+    fault = {"code": PaddockError.status, "message": reason, "created": iso(turn.now)}
     changes: dict[str, Any] = {"busy": None, "task_state": None, "fault": fault}
     if failure is not None:
         changes["vm_state"] = failure.value

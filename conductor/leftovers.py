@@ -25,8 +25,9 @@ def leave(turn: Turn, host: str, kind: str, instance_id: str, generation: int) -
     )
     if row is None:
         turn.add(_row(turn, host, kind, instance_id, generation))
-    elif row.generation < generation:
-        turn.change(Leftover, Leftover.id == row.id, generation=generation)
+    else:
+        anew = {"generation": max(row.generation, generation), "created_at": turn.now}
+        turn.change(Leftover, Leftover.id == row.id, **anew)
     order_reconcile(turn, host)
 
 

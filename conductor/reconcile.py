@@ -131,7 +131,7 @@ def _is_cleaning(turn: Turn, instance: Instance, host: Host) -> bool:
 def _settle_guest(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> None:
     rows = leftovers.of_instance(turn, instance.id, leftovers.GUEST)
     row = next((row for row in rows if row.host == host.name), None)
-    if row is None:
+    if row is None or not _is_answered(turn, row):
         return
     leftovers.settle(turn, row)
     if instance.disk_host == host.name:
@@ -143,6 +143,12 @@ def _settle_guest(turn: Turn, instance: Instance, host: Host, thing: Found | Non
             Instance, Instance.id == instance.id, Instance.busy.is_(None),
             Instance.generation == instance.generation, updated_at=turn.now, **changes,
         )  # fmt: skip
+
+
+def _is_answered(turn: Turn, row: Leftover) -> bool:
+    """Whether what the host says was surely found after the leftover arose: a call that is worked
+    on may have been sent before, but no longer ago than calls live."""
+    return (turn.now - row.created_at).total_seconds() > turn.call_timeout
 
 
 def _stayed(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> dict[str, Any]:

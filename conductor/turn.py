@@ -8,6 +8,7 @@ needs SELECT FOR UPDATE, and it is the same on SQLite, PostgreSQL and MariaDB.
 from __future__ import annotations
 
 import datetime
+import functools
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -62,6 +63,7 @@ class Turn:
     :ivar clock: reads the database's clock, naive UTC
     :ivar conf: the options of the group ``conductor``
     :ivar random: source of ids and addresses
+    :ivar call_timeout: seconds after which a call to a conductor has expired
     :ivar hints: sent after the commit
     """
 
@@ -69,6 +71,7 @@ class Turn:
     clock: Callable[[], datetime.datetime]
     conf: Any
     random: random.Random
+    call_timeout: float
     hints: list[Hint] = field(default_factory=list)
     _now: datetime.datetime | None = field(default=None, init=False, repr=False)
 
@@ -182,7 +185,8 @@ class Turns:
         return turn, fn(turn)
 
     def _turn(self, session: Session) -> Turn:
-        return Turn(session, lambda: self._store.now(session), self._conf.conductor, self._random)
+        conf, clock = self._conf, functools.partial(self._store.now, session)
+        return Turn(session, clock, conf.conductor, self._random, conf.call_timeout)
 
 
 def by_id(items: Sequence[T], key: Callable[[T], str]) -> list[tuple[int, T]]:
