@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("Interrupted; ./devstack/stack.sh down removes what was started.")
         return 130
-    except (RuntimeError, subprocess.TimeoutExpired) as failure:
-        say(str(failure))
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as failure:
+        say("\n".join([str(failure), *getattr(failure, "__notes__", [])]))
         return 1
 
 
@@ -81,8 +81,9 @@ def _bring_up(options: argparse.Namespace, place: Place) -> int:
     _refuse_beside(other, place)
     try:
         _start(profile, options, place)
-    except Exception:
-        say(f"Logs: {place.directory}/log; ./devstack/stack.sh down removes what was started.")
+    except Exception as failure:
+        failure.add_note(f"Logs: {place.directory}/log")
+        failure.add_note("./devstack/stack.sh down removes what was started.")
         raise
     if options.command == "up":
         say(f"API: {Api(place.clouds, 'paddock-demo').url}\nUsers: {place.clouds}")

@@ -97,6 +97,20 @@ def test_a_relative_directory_is_the_same_for_every_process(
     assert Place().directory == CHECKOUT / ".paddock"
 
 
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_directory_that_is_none_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: str,
+) -> None:
+    monkeypatch.setenv("PADDOCK_DIRECTORY", str(tmp_path / "file"))
+    monkeypatch.setenv("PADDOCK_HYPERVISOR", "fake")
+    (tmp_path / "file").touch()
+    assert main([command]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("directory", [".", "/", str(CHECKOUT.parent), "tests/.."])
 def test_a_directory_that_holds_the_checkout_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: str
