@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oslo_config.cfg import ConfigOpts
+
 import api.cmd
 import compute_agent.cmd
 import conductor.cmd
-from oslo_config.cfg import ConfigOpts
-
 from devstack.place import Place
 from paddock.config import load
 from paddock.service import Service
