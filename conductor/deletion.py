@@ -32,13 +32,21 @@ def destroy(turn: Turn, instance: Instance, action: Action, ended: list[Step]) -
 
 def _places(turn: Turn, instance: Instance, ended: list[Step]) -> tuple[list[str], list[str]]:
     """Hosts where a step started or a disk lies: the living ones, the dead ones."""
-    places = {s.host for s in ended if s.started_at is not None or s.kind == StepKind.DISCARD}
+    places = {step.host for step in ended if step.kind == StepKind.DISCARD}
+    places |= _started(turn, ended)
     places |= {row.host for row in leftovers.of_instance(turn, instance.id)}
     if instance.disk_host:
         places |= {instance.disk_host, instance.host or instance.disk_host}
     hosts = {host.name: host for host in turn.all(sa.select(Host).where(Host.name.in_(places)))}
     alive = sorted(name for name in places if not is_dead(hosts.get(name)))
     return alive, sorted(places - set(alive))
+
+
+def _started(turn: Turn, ended: list[Step]) -> set[str]:
+    """Where any step of the ended actions began, also one that was done: its copy lies there."""
+    actions = {step.action_id for step in ended}
+    query = sa.select(Step.host).where(Step.action_id.in_(actions), Step.started_at.is_not(None))
+    return set(turn.session.scalars(query))
 
 
 def bury(turn: Turn, instance: Instance) -> None:

@@ -141,3 +141,13 @@ def test_a_host_that_cannot_destroy_holds_up_nothing(lab: Lab, silent: bool) -> 
     lab.run("h1")
     assert lab.left() == set()
     assert ports(lab) == []
+
+
+def test_delete_takes_the_copy_that_was_fetched_but_never_launched(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.agents["h3"].do(lab.started("h3"))
+    lab.ledger.do(vm, "delete")
+    lab.run()
+    assert gone(lab, vm)
+    assert lab.world.machines["h3"].found() == []
