@@ -7,10 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conductor.db.models import AggregateHost, Conductor, Host, Instance, Pause
+from conductor.db.models import AggregateHost, Claim, Conductor, Host, Instance, Pause, Step
 from conductor.moments import iso
 from conductor.pages import page
 from conductor.placement import is_dead
+from conductor.plan import UNDONE
 from conductor.turn import Moved, Turn
 from paddock.actions import PowerState
 from paddock.context import RequestContext
@@ -61,7 +62,7 @@ def update(turn: Turn, key: str, changes: dict[str, Any]) -> HostRecord:
 def delete(turn: Turn, key: str) -> None:
     """Forget a host or a conductor that is gone for good.
 
-    :raises Conflict: it is alive, or instances are on it
+    :raises Conflict: it is alive, instances are on it, or steps of theirs have yet to end there
     """
     record = get(turn, key)
     if record.state != "down":
@@ -71,10 +72,18 @@ def delete(turn: Turn, key: str) -> None:
         return
     host = _find(turn, record.id)
     refuse_instances(turn, host.name, "delete the service of")
+    _refuse_work(turn, host.name)
     if not turn.drop(Host, *unchanged(host)):
         raise Moved
+    turn.drop(Claim, Claim.host == host.name)  # of copies that nobody can remove any more
     turn.drop(Pause, Pause.host == host.name)
     turn.drop(AggregateHost, AggregateHost.host == host.name)
+
+
+def _refuse_work(turn: Turn, host: str) -> None:
+    there = sa.select(Step).where(Step.host == host, Step.status.in_(UNDONE))
+    if turn.first(there):
+        raise Conflict(f"Cannot delete the service of host {host}: work on it has yet to end.")
 
 
 def pause(turn: Turn, asks: RequestContext, key: str, reason: str | None) -> HostRecord:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from conductor import hosts
 from conductor.db.models import Action, Aggregate, AggregateHost, Host
 from conductor.judgement import Proof
-from paddock.errors import StaleEpoch
+from paddock.errors import Conflict, StaleEpoch
 from paddock.records import Hello
 from tests.fixtures.lab import Lab
 from tests.fixtures.ledger import START
@@ -198,3 +199,28 @@ def test_a_deaf_agent_is_told_to_listen_anew(lab: Lab) -> None:
     assert nonce
     lab.ledger.agents.pong("h1", lab.agents["h1"].epoch, nonce)
     assert lab.agents["h1"].beat().orders == []
+
+
+def test_a_host_that_is_forgotten_takes_its_claims_along(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.run("h3")
+    lab.kill("h1")
+    lab.pass_time(3, "h1")
+    assert ("h1", "disk") in lab.claims(vm)
+    forget(lab, "h1")
+    assert lab.claims(vm) == {("h3", "compute"), ("h3", "disk")}
+    del lab.agents["h1"]
+
+
+def test_a_host_with_work_that_has_yet_to_end_is_not_forgotten(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.kill("h3")
+    with pytest.raises(Conflict, match="yet to end"):
+        forget(lab, "h3")
+
+
+def forget(lab: Lab, host: str) -> None:
+    """Delete a host's service."""
+    lab.ledger.turns.run(lambda turn: turn.attempt(lambda: hosts.delete(turn, host)))
