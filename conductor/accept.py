@@ -15,7 +15,7 @@ from conductor.tickets import ticket
 from conductor.turn import Turn, Turns, by_id
 from paddock.clients import wire
 from paddock.context import RequestContext
-from paddock.errors import BadRequest, PaddockError, from_wire
+from paddock.errors import BadRequest, PaddockError, Unauthorized, from_wire
 from paddock.records import AcceptRequest, Ticket
 
 
@@ -82,10 +82,18 @@ def ticket_of(turn: Turn, action: Action) -> Ticket:
 def record_refusal(
     turn: Turn, ctxt: RequestContext, request: AcceptRequest, error: PaddockError
 ) -> None:
-    """Keep a user's refusal, so that repeating the request repeats it."""
-    if error.status >= 500 or turn.get(Action, request.action_id) is not None:
+    """Keep a user's refusal, so that repeating the request repeats it.
+
+    That a token has ended says nothing of the request: with a new one it is decided anew.
+    """
+    if error.status >= 500 or isinstance(error, Unauthorized):
         return
-    turn.attempt(lambda: turn.add(_refused(turn, ctxt, request, error)))
+
+    def keep() -> None:
+        if turn.get(Action, request.action_id) is None:
+            turn.add(_refused(turn, ctxt, request, error))
+
+    turn.attempt(keep)
 
 
 def _refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from conductor.db.models import Action, Host, Instance, User
@@ -47,6 +48,13 @@ def test_a_repeated_id_gets_the_same_refusal_though_it_would_be_accepted_now(lab
     lab.run()
     again = refusal(lab.ledger.ask(vm, "unpause", action_id="a1"))
     assert (type(again), again.message) == (type(first), first.message)
+
+
+def test_an_ended_token_is_no_answer_to_the_request_itself(lab: Lab) -> None:
+    vm, key = lab.active(), lab.ledger.new_id()
+    ended = msgspec.structs.replace(lab.ledger.member, user_epoch=0)
+    assert isinstance(refusal(lab.ledger.ask(vm, "pause", ended, action_id=key)), Unauthorized)
+    lab.ledger.do(vm, "pause", action_id=key)
 
 
 def test_an_id_names_one_wish_only(lab: Lab) -> None:
