@@ -28,7 +28,7 @@ def finish(turn: Turn, outcome: Outcome) -> bool:
     if _is_recorded(step, outcome):
         return True
     if outcome.seen is not None:
-        observations.apply(turn, step.instance_id, ref.host, outcome.seen)
+        observations.observe_late(turn, step, outcome.seen)
     return False
 
 

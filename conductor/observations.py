@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from conductor.db.models import Instance
+from conductor.db.models import Instance, Step
 from conductor.turn import Turn
 from paddock.actions import OBSERVATIONS, Seen, VmState
 from paddock.records import Observation
@@ -23,9 +23,17 @@ def observe(turn: Turn, host: str, seen: Observation) -> bool:
     """
     fresh = Instance.generation == seen.generation
     if seen.action_id is not None:
-        known = sa.or_(Instance.last_action.is_(None), Instance.last_action == seen.action_id)
-        fresh = sa.and_(fresh, known)
+        fresh = sa.and_(fresh, _is_last(seen.action_id))
     return _apply(turn, seen.instance_id, host, seen.seen, fresh)
+
+
+def observe_late(turn: Turn, step: Step, seen: Seen) -> bool:
+    """What a step left behind that the ledger had ended, unless a later one has begun since."""
+    return _apply(turn, step.instance_id, step.host, seen, _is_last(step.action_id))
+
+
+def _is_last(action_id: str) -> sa.ColumnElement[bool]:
+    return sa.or_(Instance.last_action.is_(None), Instance.last_action == action_id)
 
 
 def _apply(

@@ -92,6 +92,8 @@ def _begin(turn: Turn, ref: StepRef, step: Step, action: Action, instance: Insta
 def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:
     """A running step that its host's new process does not hold waits again, or fails at last.
 
+    Its bytes are counted anew: the next attempt begins at none, and its progress must count.
+
     :param recorded_epoch: of the process that started it
     :return: False when the step is no longer so
     """
@@ -113,6 +115,8 @@ def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:
         attempt=ref.attempt + 1,
         epoch=None,
         hinted_at=turn.now,
+        done=0,
+        total=0,
     )
     turn.hint(turn.get(Step, step.id) or step)
     return True

@@ -89,6 +89,19 @@ def test_a_finish_that_comes_too_late_is_taken_as_an_observation(lab: Lab) -> No
     assert lab.ledger.show(vm).vm_state == "paused"
 
 
+def test_a_late_finish_that_was_delayed_says_nothing_of_what_came_after(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "os-stop")
+    agent, order = lab.agents["h1"], lab.started("h1")
+    lab.pass_time(200)
+    lab.world.machines["h1"].domains[vm].seen = Seen.OFF
+    assert not agent.finish(order, None, Seen.OFF)
+    lab.ledger.do(vm, "os-start")
+    lab.run()
+    assert not agent.finish(order, None, Seen.OFF)
+    assert lab.ledger.instance(vm).vm_state == "active"
+
+
 def test_a_failure_shows_what_became_of_the_guest(lab: Lab) -> None:
     vm = lab.active()
     lab.ledger.do(vm, "pause")
@@ -150,6 +163,22 @@ def test_only_bytes_that_grow_move_the_deadline_and_not_for_ever(lab: Lab) -> No
         lab.clock.advance(150)
         last = tell(done)
     assert last.deadline == last.hard_deadline == first.hard_deadline
+
+
+def test_another_attempts_bytes_count_from_none(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    before, fetch = lab.agents["h3"], lab.started("h3")
+    before.conductor.progress(Progress(step=before.ref(fetch), done=100, total=200))
+    agent = lab.agents["h3"] = lab.boot("h3", "az2")
+    assert agent.conductor.hand_back(agent.ref(fetch), before.epoch)
+    again = lab.started("h3")
+    lab.clock.advance(1)
+    deadline = lab.ledger.row(Step, again.step_id).deadline
+    agent.conductor.progress(Progress(step=agent.ref(again), done=50, total=200))
+    assert lab.ledger.row(Step, again.step_id).deadline > deadline
+    agent.do(again)
+    lab.run()
 
 
 def test_progress_of_a_step_that_has_ended_is_refused(lab: Lab) -> None:
