@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from conductor import bootstrap, hosts, samples
 from conductor.db import schema
+from conductor.db.engine import sqlite_file
 from conductor.db.session import Database
 from conductor.image_store import ImageStore, Stored, disk_size
 from conductor.invariants import violations
@@ -150,6 +151,12 @@ def policy_sample(_conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _database(conf: cfg.ConfigOpts) -> Iterator[Database]:
+    file = sqlite_file(conf.database.connection)
+    if file is not None and not file.exists():
+        raise schema.SchemaOutdated(
+            f"There is no database {file}: name a conductor's --config-file, "
+            "or run 'paddock-manage db upgrade' to make it."
+        )
     database = Database(conf.database.connection, 2, conf.database.timeout)
     try:
         database.read(lambda session: schema.check(session.connection()))

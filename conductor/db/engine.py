@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool, StaticPool
 
 RECYCLE_SECONDS = 1800
+NO_FILE = (None, "", ":memory:")
 _IMMEDIATE = "paddock_immediate"
 
 
@@ -40,6 +41,13 @@ def in_memory(engine: sa.Engine) -> bool:
     return isinstance(engine.pool, StaticPool)
 
 
+def sqlite_file(url: str) -> Path | None:
+    """Where a database of SQLite lies; None for one in memory and for others."""
+    parsed = make_url(url)
+    in_file = parsed.get_backend_name() == "sqlite" and parsed.database not in NO_FILE
+    return Path(str(parsed.database)) if in_file else None
+
+
 def _pool(pool_size: int, timeout: float) -> dict[str, Any]:
     return {
         "poolclass": QueuePool,
@@ -53,7 +61,7 @@ def _pool(pool_size: int, timeout: float) -> dict[str, Any]:
 
 def _sqlite(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa.Engine]:
     pool = _pool(pool_size, timeout)
-    if url.database in (None, "", ":memory:"):
+    if url.database in NO_FILE:
         pool = {"poolclass": StaticPool}
     else:
         _create_private(Path(str(url.database)))

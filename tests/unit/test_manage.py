@@ -89,7 +89,12 @@ def site(bare: Site) -> Site:
 
 @pytest.mark.parametrize("command", [["check"], ["service", "list"]])
 def test_nothing_works_on_a_database_without_schema(bare: Site, command: list[str]) -> None:
-    assert "run 'paddock-manage db upgrade'" in bare.refused(*command)
+    missing = bare.refused(*command)
+    assert "name a conductor's --config-file" in missing
+    assert "run 'paddock-manage db upgrade'" in missing
+    assert not (bare.root / "paddock.db").exists()
+    (bare.root / "paddock.db").touch()
+    assert "schema is missing" in bare.refused(*command)
 
 
 def test_bootstrap_fills_a_cloud_and_can_be_repeated(site: Site) -> None:
