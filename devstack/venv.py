@@ -4,6 +4,7 @@ Runs on the standard library alone, with the system's Python, before anything is
 ``python3 -m devstack.venv PURPOSE``.
 """
 
+import configparser
 import hashlib
 import json
 import shutil
@@ -39,10 +40,12 @@ def prepare(purpose: str) -> None:
     current = _fingerprint()
     if STAMP.exists() and STAMP.read_text() == current:
         return
+    extras = _extras()
+    say(f"Python packages for .venv: {' '.join(_requirements(extras))}, and what they need")
     with tempfile.NamedTemporaryFile(prefix="paddock-pip-", suffix=".log") as log:
         path = Path(log.name)
         with step("Installing Paddock into .venv", lambda: last_line(path)):
-            _run([*_pip(), f".[{','.join(_extras())}]"], path)
+            _run([*_pip(), f".[{','.join(extras)}]"], path)
     STAMP.write_text(current)
 
 
@@ -66,6 +69,16 @@ def _install_packages(purpose: str) -> None:
 
 def _extras() -> list[str]:
     return ["test", "libvirt"] if packages.can_build_libvirt() else ["test"]
+
+
+def _requirements(extras: list[str]) -> list[str]:
+    """The names of the packages that setup.cfg asks for."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = [setup["options"]["install_requires"]]
+    wanted += [setup["options.extras_require"][extra] for extra in extras]
+    lines = "\n".join(wanted).split("\n")
+    return [line.split(">")[0] for line in lines if line]
 
 
 def _fingerprint() -> str:

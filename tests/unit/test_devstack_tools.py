@@ -150,3 +150,9 @@ def test_a_strangers_answer_is_no_page_of_html(tmp_path: Path) -> None:
         with pytest.raises(ApiFailed, match=r"/x gave 501$"):
             Api(tmp_path / "clouds.yaml", "paddock-demo").get("/x")
         server.shutdown()
+
+
+def test_python_packages_are_known_by_their_names() -> None:
+    names = venv._requirements(["test", "libvirt"])
+    assert {"oslo.messaging", "psycopg[binary]", "pytest", "types-requests"} < set(names)
+    assert not any(set(name) & set("<>= ") for name in names)
