@@ -9,7 +9,7 @@ from api.call import Call, Document
 from api.listing import collect, links, next_link, page_size, sorting
 from api.operations import Frame, Resource, operation
 from api.schemas import flavors as schemas
-from api.schemas.common import is_true
+from api.schemas.common import LARGEST, is_true
 from paddock.clients import CatalogClient
 from paddock.errors import BadRequest, NotFound
 from paddock.records import FlavorRecord, Listing
@@ -168,9 +168,19 @@ def fields_of(wanted: Document) -> dict[str, Any]:
     }
     for name, field in FIGURES.items():
         fields[field] = int(wanted.get(name, 0))
-    if fields["vcpus"] < 1 or fields["memory_mb"] < 1:
-        raise BadRequest("flavor.vcpus and flavor.ram must be whole numbers above 0.")
+    _check_figures(fields)
     return fields
+
+
+def _check_figures(fields: dict[str, Any]) -> None:
+    """The schema's bounds are for numbers only; digits in strings are held to them here.
+
+    :raises BadRequest: a figure is too small or too large
+    """
+    for name, field in FIGURES.items():
+        least = 1 if name in ("vcpus", "ram") else 0
+        if not least <= fields[field] <= LARGEST:
+            raise BadRequest(f"flavor.{name} must be a whole number from {least} to {LARGEST}.")
 
 
 def brief(call: Call, record: FlavorRecord) -> Document:
