@@ -118,6 +118,8 @@ def _admit(
     if described.query:
         call.query = read_query(req.params, described.query)
         frame.validation.check_query(described.query, call.query, call.version)
+        # What only later versions know was not checked, and is not to have an effect.
+        frame.differences.shape(described.query.name, call.query, call.version)
     if req.method in ("POST", "DELETE"):
         call.key = idempotency.read_key(req.get_header("Idempotency-Key"))
     raw = b""

@@ -49,7 +49,7 @@ class OsService(ServicesBase):
         self._catalog.delete(call.ctxt, "hosts", self._find(call, service_id))
 
     def _find(self, call: Call, service_id: str) -> str:
-        if not service_id.isdigit():
+        if not service_id.isdecimal():
             return service_id
         for record in list_hosts(call, self._catalog):
             if number_of(record.id) == int(service_id[:10]):

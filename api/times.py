@@ -36,6 +36,6 @@ def interval(query: dict[str, Any]) -> dict[str, Any]:
         if query.get(name):
             try:
                 found[name.replace("-", "_")] = read_time(query[name]).isoformat()
-            except ValueError:
+            except (ValueError, OverflowError):  # the latter at the ends of the calendar
                 raise BadRequest(f"{name} must be a time as in 2026-01-31T12:00:00Z.") from None
     return found
