@@ -45,7 +45,7 @@ class HypervisorBase(Resource):
                 self.shape(call, "hypervisor", view(record)) for record in records[:most]
             ]
         }
-        if len(records) > most:
+        if 0 < most < len(records):
             answer["hypervisors_links"] = next_link(call, path, records[most - 1].id)
         return answer
 

@@ -121,3 +121,41 @@ def test_any_document_is_answered(cloud: Cloud, admin: Client, data: st.DataObje
 
 def keys(schema: dict[str, Any]) -> list[str]:
     return sorted(schema.get("properties", {}))
+
+
+@pytest.mark.parametrize(
+    "path", ["os-hypervisors?limit=x", "servers/{server}/os-instance-actions?limit=x&marker=x"]
+)
+def test_what_a_version_does_not_know_in_a_query_has_no_effect(
+    admin: Client, server: str, path: str
+) -> None:
+    path = path.format(server=server)
+    assert admin.get(path, version="compute 2.1").status_code == 200
+    assert admin.get(path).status_code == 400
+
+
+def test_a_time_at_the_end_of_the_calendar_is_refused(member: Client) -> None:
+    answer = member.get("servers?changes-since=0001-01-01T00:00:00%2B10:00")
+    assert answer.status_code == 400
+    assert "changes-since must be a time" in answer.text
+
+
+def test_a_digit_that_is_no_number_is_no_services_id(admin: Client) -> None:
+    assert admin.delete("os-services/²").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("disk", "-5"), ("swap", "-1"), ("ram", "0"), ("vcpus", "9999999999")],
+)
+def test_a_flavors_figures_have_their_bounds_as_strings_too(
+    admin: Client, field: str, value: str
+) -> None:
+    wanted = {"name": "bounds", "vcpus": 1, "ram": 1, "disk": 1} | {field: value}
+    answer = admin.post("flavors", {"flavor": wanted})
+    assert answer.status_code == 400
+    assert f"flavor.{field} must be a whole number from" in answer.text
+
+
+def test_an_empty_page_of_hypervisors_has_no_next_one(admin: Client) -> None:
+    assert admin.get("os-hypervisors?limit=0").json == {"hypervisors": []}
