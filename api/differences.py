@@ -105,8 +105,6 @@ ROWS: tuple[Row, ...] = (
     Added((2, 88), "hypervisor", ("uptime",)),
     Served("hypervisor-statistics", before=(2, 88)),
     Served("hypervisor-uptime", before=(2, 88)),
-    Served("hypervisor-search", before=(2, 53)),
-    Served("hypervisor-servers", before=(2, 53)),
     Added((2, 90), "server-create", ("hostname",)),
     Added((2, 90), "server-update", ("hostname",)),
     Added((2, 96), "server", ("pinned_availability_zone",)),

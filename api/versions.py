@@ -91,7 +91,7 @@ class IdentityVersion(Resource):
 
 
 class ImageVersions(Resource):
-    """``/image`` and ``/image/versions``: the versions of the image API."""
+    """``/image``: the versions of the image API."""
 
     public = EVERYBODY
 
