@@ -24,6 +24,9 @@ from paddock.errors import GuestHung, HypervisorError
 from paddock.records import DiskSource
 
 SCHEMES = ("qemu+tcp", "qemu+tls", "qemu+ssh", "qemu+unix")
+PARAMETERS = frozenset({"pool", "pkipath", "socket", "mode", "keyfile", "known_hosts",
+                        "known_hosts_verify", "sshauth", "no_tty"})  # fmt: skip
+"""What such a URI may say. Another host made it: libvirt's ``command`` would run here."""
 CHUNK = 256 * 1024
 AT_HOLE = -3
 POLL = 0.2
@@ -71,7 +74,8 @@ def read_store(store: str) -> tuple[str, str]:
     parts = urlsplit(store)
     query = parse_qsl(parts.query)
     pool = dict(query).get("pool")
-    if parts.scheme not in SCHEMES or not pool:
+    strange = any(key not in PARAMETERS for key, _value in query)
+    if parts.scheme not in SCHEMES or not pool or strange:
         raise HypervisorError(f"The store {store!r} is not one that this host can read.")
     rest = urlencode([(key, value) for key, value in query if key != "pool"])
     return urlunsplit(parts._replace(query=rest)), pool
