@@ -99,7 +99,12 @@ class Launcher:
             lambda uuid: xml.domain_xml(guest, marks, replace(machine, uuid=uuid)), guest.id
         )
         launch.may_launch()
-        domain.start()
+        try:
+            domain.start()
+        except HypervisorError:
+            if _may_run(domain):
+                undo.pop_all()
+            raise
 
     def _have_disk(self, guest: GuestSpec, launch: Launch, undo: ExitStack) -> Path:
         disks, generation = self._place.disks, launch.disk_generation
@@ -148,6 +153,15 @@ def _is_wanted(there: Look, guest: GuestSpec, launch: Launch) -> bool:
         guest.generation,
         launch.disk_generation,
     )
+
+
+def _may_run(domain: Guest) -> bool:
+    """Whether a guest whose start failed runs after all, as when libvirt died before it said so."""
+    try:
+        look = domain.look()
+    except HypervisorError:
+        return True
+    return look is not None and look.active
 
 
 def _run_on(domain: Guest, there: Look, launch: Launch) -> None:
