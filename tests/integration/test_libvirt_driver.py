@@ -9,10 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from compute_agent.drivers.libvirt import embed
 from compute_agent.drivers.libvirt.connection import Connection
+from compute_agent.drivers.libvirt.guest import Guest, look_at_all
+from compute_agent.drivers.libvirt.mover import read_store
 from compute_agent.drivers.libvirt.probe import QEMU, QEMU_SECONDS, Probe
 from devstack.guest.build import GuestImages
 from paddock.actions import Seen
@@ -101,6 +104,72 @@ def test_a_launch_that_libvirt_refuses_leaves_nothing(lab: LibvirtLab) -> None:
     with pytest.raises(HypervisorError):
         lab.driver.launch(guest, launched())
     assert find(lab.driver, guest.id) is None
+
+
+def test_a_guest_that_runs_although_its_start_failed_keeps_its_disk(
+    lab: LibvirtLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Guest.start
+
+    def start_and_lose_the_answer(domain: Guest, longer: float = 0.0) -> None:
+        start(domain, longer)
+        raise HypervisorError("libvirt: Cannot recv data: Connection reset by peer")
+
+    monkeypatch.setattr(Guest, "start", start_and_lose_the_answer)
+    guest = lab.guest()
+    with pytest.raises(HypervisorError):
+        lab.driver.launch(guest, launched())
+    found = find(lab.driver, guest.id)
+    assert found is not None
+    assert (found.seen, found.disks) == (Seen.RUNNING, [1])
+
+
+def test_a_guest_that_crashed_is_off_once_it_was_shut_down(lab: LibvirtLab) -> None:
+    guest = lab.guest()
+    lab.driver.launch(guest, launched())
+    os.kill(pid_of(guest.id), signal.SIGKILL)
+    wait_for(lambda: lab.driver.seen(guest.id) is Seen.CRASHED, lab.patience, "crash")
+    lab.driver.shut_down(guest.id, 0, quiet())
+    assert lab.driver.seen(guest.id) is Seen.OFF
+
+
+def test_a_running_guest_without_a_definition_can_be_destroyed(lab: LibvirtLab) -> None:
+    guest = lab.guest()
+    lab.driver.launch(guest, launched())
+    lab.forget(guest.id)
+    lab.driver.destroy(guest.id, None)
+    assert lab.driver.seen(guest.id) is Seen.GONE
+
+
+class Unreadable:
+    """A domain of which libvirt cannot say more than the name, with this error's number."""
+
+    def __init__(self, code: int) -> None:
+        self._error = libvirt.libvirtError("no answer")
+        self._error.err = (code, 0, "no answer", 0, "", None, None, -1, -1)
+
+    def name(self) -> str:
+        return "ours-1"
+
+    def metadata(self, *_what: object) -> str:
+        raise self._error
+
+    def listAllDomains(self) -> list[Unreadable]:
+        return [self]
+
+
+def test_only_a_guest_that_has_gone_is_left_out_of_what_was_found() -> None:
+    """Else a hypervisor that dies meanwhile would seem to have lost all its guests."""
+    assert look_at_all(Unreadable(libvirt.VIR_ERR_NO_DOMAIN), "ours-") == {}
+    with pytest.raises(libvirt.libvirtError):
+        look_at_all(Unreadable(libvirt.VIR_ERR_RPC), "ours-")
+
+
+def test_another_hosts_store_has_no_program_run_here() -> None:
+    store = "qemu+ssh://h2/system?pool=paddock"
+    assert read_store(store) == ("qemu+ssh://h2/system", "paddock")
+    with pytest.raises(HypervisorError):
+        read_store(f"{store}&command=/bin/false")
 
 
 def test_the_probe_guest_is_heard_and_shows_what_it_can(probe: Probe) -> None:

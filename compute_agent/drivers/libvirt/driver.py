@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import libvirt
 from oslo_config import cfg
 
 from compute_agent.disks import DiskStore
@@ -24,7 +23,7 @@ from compute_agent.drivers.base import (
 from compute_agent.drivers.libvirt import embed, facts, mover, probe
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.console import Consoles
-from compute_agent.drivers.libvirt.guest import Guest, Look, look_at, prefix_of
+from compute_agent.drivers.libvirt.guest import Guest, Look, look_at_all, look_if_there, prefix_of
 from compute_agent.drivers.libvirt.launcher import Launcher, Place
 from compute_agent.drivers.libvirt.network import Bridge, BridgeNetwork, UserNetwork
 from compute_agent.drivers.libvirt.notes import Notes
@@ -96,7 +95,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def found(self) -> list[Found]:
         """See the base. Console logs that have grown large are cut on the way."""
-        looks = self._connection.call(self._look_at_all)
+        looks = self._connection.call(lambda conn: look_at_all(conn, self._prefix))
         disks = self._disks.list()
         for instance_id in looks:
             self._consoles.trim(instance_id)
@@ -123,7 +122,9 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
             return
         if look.seen is Seen.SAVED:
             domain.drop_saved()
-        elif look.active and not (look.seen is Seen.RUNNING and self._ask(domain, wait, work)):
+        elif look.seen is Seen.RUNNING and self._ask(domain, wait, work):
+            return
+        elif look.seen is not Seen.OFF:
             domain.force_off()
 
     def release(self, guest: GuestSpec) -> None:
@@ -229,26 +230,12 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
             self._notes.put(f"guests run on {self._known.why}")
         return self._known
 
-    def _look_at_all(self, conn: Any) -> dict[str, Look]:
-        looks = {}
-        for domain in conn.listAllDomains():
-            name = domain.name()
-            if name.startswith(self._prefix):
-                with contextlib.suppress(libvirt.libvirtError):  # it has just gone
-                    looks[name.removeprefix(self._prefix)] = look_at(domain)
-        return looks
-
     def _tell(self, domain: Any, on_change: Callable[[str, Seen], None]) -> None:
         name = domain.name()
         if not name.startswith(self._prefix):
             return
-        try:
-            seen = look_at(domain).seen
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
-            seen = Seen.GONE
-        on_change(name.removeprefix(self._prefix), seen)
+        look = look_if_there(domain)
+        on_change(name.removeprefix(self._prefix), look.seen if look else Seen.GONE)
 
     def _share_disks(self, conn: Any) -> None:
         if not facts.is_local(self._conf.compute.address):

@@ -71,6 +71,29 @@ def look_at(domain: Any) -> Look:
     return Look(_seen(domain, state, reason, marks is not None and marks.forced), marks)
 
 
+def look_if_there(domain: Any) -> Look | None:
+    """As :func:`look_at`; None when the domain has just gone."""
+    try:
+        return look_at(domain)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return None
+
+
+def look_at_all(conn: Any, prefix: str) -> dict[str, Look]:
+    """Look at every domain whose name begins with ``prefix``; called in a native thread.
+
+    :returns: by the rest of the name. All or an error: what is left out here counts as gone
+    """
+    looks = {}
+    for domain in conn.listAllDomains():
+        name = domain.name()
+        if name.startswith(prefix) and (look := look_if_there(domain)):
+            looks[name.removeprefix(prefix)] = look
+    return looks
+
+
 def _seen(domain: Any, state: int, reason: int, forced: bool) -> Seen:
     if state == libvirt.VIR_DOMAIN_PAUSED:
         return Seen.PAUSED
@@ -169,10 +192,11 @@ class Guest:
         self._do(work)
 
     def force_off(self) -> None:
-        """End it at once and note that it was us."""
+        """End it at once and note that it was us; harmless when it has ended by itself."""
 
         def work(domain: Any) -> None:
-            self._mark(domain, lambda marks: replace(marks, forced=True))
+            with contextlib.suppress(libvirt.libvirtError):  # one without definition ends, too
+                self._mark(domain, lambda marks: replace(marks, forced=True))
             try:
                 domain.destroy()
             except libvirt.libvirtError:
