@@ -8,11 +8,10 @@ import sqlalchemy as sa
 
 from conductor import claims
 from conductor.db.models import Aggregate, Host, Instance, Leftover, Step
+from conductor.plan import LIVE
 from conductor.routing import Candidate, Route, Wish, route
 from conductor.turn import Turn
 from paddock.actions import CLEANING
-
-LIVE = ("accepted", "running")
 
 
 def candidates(turn: Turn) -> list[Candidate]:
@@ -43,6 +42,11 @@ def is_up(host: Host) -> bool:
 def is_dead(host: Host | None) -> bool:
     """Whether nothing can be expected of the host: a verdict says so, or an administrator."""
     return host is None or host.state == "down" or host.forced_down
+
+
+def dead() -> sa.ColumnElement[bool]:
+    """In SQL: :func:`is_dead` of a host that is there."""
+    return sa.or_(Host.state == "down", Host.forced_down.is_(True))
 
 
 def capabilities(host: Host) -> frozenset[str]:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from conductor import claims
 from conductor.db.models import Action, Host, Instance, Step
-from conductor.placement import claim_first
+from conductor.placement import claim_first, dead
 from conductor.routing import Route, Wish
 from conductor.turn import Turn
 from paddock.errors import NoValidHost, PaddockError
@@ -14,12 +14,11 @@ from paddock.errors import NoValidHost, PaddockError
 
 def waiting_on_dead(turn: Turn, limit: int) -> list[Step]:
     """Steps of creates that never started and whose host is dead."""
-    dead = sa.or_(Host.state == "down", Host.forced_down.is_(True))
     query = (
         sa.select(Step)
         .join(Host, Host.name == Step.host)
         .join(Action, Action.id == Step.action_id)
-        .where(Step.status == "accepted", Step.started_at.is_(None), dead)
+        .where(Step.status == "accepted", Step.started_at.is_(None), dead())
         .where(Action.verb == "create")
         .order_by(Step.id)
         .limit(limit)
