@@ -17,7 +17,7 @@ from conductor.catalog_endpoint import CatalogEndpoint  # noqa: E402
 from conductor.db import schema  # noqa: E402
 from conductor.db.session import Database  # noqa: E402
 from conductor.identity import Identities  # noqa: E402
-from conductor.judgement import Proof  # noqa: E402
+from conductor.judgement import PROBES_PER_DEAD_TIME, Proof  # noqa: E402
 from conductor.ledger_endpoint import LedgerEndpoint  # noqa: E402
 from conductor.passwords import Passwords  # noqa: E402
 from conductor.pings import Pinger  # noqa: E402
@@ -34,7 +34,6 @@ from paddock.service import Closing, Service, Timer, run_until_signal  # noqa: E
 
 TOPIC_API = "conductor-api"
 TOPIC_AGENT = "conductor-agent"
-PROBES_PER_DEAD_TIME = 4
 
 
 class Agents:

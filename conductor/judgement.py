@@ -14,6 +14,7 @@ from conductor.turn import Turn
 LOG = logging.getLogger(__name__)
 JUMP_SECONDS = 1.0
 MISSED_BEATS = 2
+PROBES_PER_DEAD_TIME = 4
 
 
 class Proof:
@@ -21,7 +22,8 @@ class Proof:
 
     It holds once every probe (a call to itself through broker and database) has succeeded for the
     whole dead time, with rounds close together and the database's clock in step with this
-    machine's; an outage or a jump of the clock starts that over.
+    machine's; an outage or a jump of the clock starts that over. Probes are a quarter of that time
+    apart, so an outage between two of them is too short to make a host seem dead.
 
     :param probe: whether a call to itself got through; bounded
     :param monotonic: this machine's monotonic clock, seconds
@@ -35,20 +37,25 @@ class Proof:
         self._monotonic = monotonic
         self._needed = needed
         self._since: float | None = None
+        self._probed = 0.0
         self._last: tuple[float, datetime.datetime] | None = None
 
     def holds(self, now: datetime.datetime) -> bool:
-        """Probe, and say whether the path is proven; call it every round.
+        """Probe if it is time, and say whether the path is proven; call it every round.
 
         :param now: the database's clock
         """
-        works = self._probe()
         at = self._monotonic()
-        if not works or not self._is_steady(at, now):
+        if not self._is_steady(at, now):
             self._since = None
         self._last = (at, now)
-        if works and self._since is None:
-            self._since = at
+        if self._since is None or at - self._probed >= self._needed / PROBES_PER_DEAD_TIME:
+            works = self._probe()
+            self._probed = at = self._monotonic()
+            if not works:
+                self._since = None
+            elif self._since is None:
+                self._since = at
         return self._since is not None and at - self._since >= self._needed
 
     def _is_steady(self, at: float, now: datetime.datetime) -> bool:
@@ -57,6 +64,13 @@ class Proof:
         passed = at - self._last[0]
         by_database = (now - self._last[1]).total_seconds()
         return passed < self._needed / 2 and abs(passed - by_database) < JUMP_SECONDS
+
+
+def is_someone_overdue(turn: Turn) -> bool:
+    """Whether there is anybody to judge."""
+    least = turn.now - datetime.timedelta(seconds=turn.conf.dead_after)
+    standing = (Host.forced_down.is_(False), Host.state != "down")
+    return turn.first(sa.select(Host).where(*standing, Host.last_heartbeat < least)) is not None
 
 
 def judge(turn: Turn) -> list[str]:

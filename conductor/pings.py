@@ -30,17 +30,19 @@ class Pinger:
 
     def round(self) -> None:
         """Probe each living host whose last probe is old; count the one that got no answer."""
-        for host, nonce in self._turns.run(_mint):
-            self._ping(host, nonce)
+        if self._turns.read(_due):
+            for host, nonce in self._turns.run(_mint):
+                self._ping(host, nonce)
 
 
 def _mint(turn: Turn) -> list[tuple[str, str]]:
+    minted = [(host.name, _renew(turn, host)) for host in _due(turn)]
+    return [(host, nonce) for host, nonce in minted if nonce is not None]
+
+
+def _due(turn: Turn) -> list[Host]:
     query = sa.select(Host).where(Host.state != "down").order_by(Host.name)
-    return [
-        (host.name, nonce)
-        for host in turn.all(query)
-        if _is_due(turn, host) and (nonce := _renew(turn, host)) is not None
-    ]
+    return [host for host in turn.all(query) if _is_due(turn, host)]
 
 
 def _is_due(turn: Turn, host: Host) -> bool:

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from conductor import addresses, ending, fencing, leftovers, queries, rerouting
 from conductor.db.models import Action, Host, Instance, Leftover, Port, Step
-from conductor.judgement import Proof, judge
+from conductor.judgement import Proof, is_someone_overdue, judge
 from conductor.pings import Pinger
+from conductor.placement import dead, is_dead
 from conductor.plan import LIVE
 from conductor.turn import Turn, Turns
 from paddock.actions import CLEANING
@@ -24,6 +25,7 @@ from paddock.errors import PaddockError
 LOG = logging.getLogger(__name__)
 BATCH = 200
 REFUSALS_KEPT = datetime.timedelta(days=1)
+PURGE_INTERVAL = datetime.timedelta(minutes=1)
 
 
 class Reaper:
@@ -36,28 +38,39 @@ class Reaper:
         self._turns = turns
         self._proof = proof
         self._pinger = pinger
+        self._purged: datetime.datetime | None = None
 
     def round(self) -> None:
         """Do all of it once; a part that fails is logged and tried again in the next round."""
-        parts: list[Callable[[], object]] = [
-            self._judge,
-            self._end_overdue,
-            self._clear_dead_hosts,
-            self._reroute,
-            self._settle_fenced,
-            lambda: self._turns.run(_hint_again),
-            lambda: self._turns.run(_order_reconcile),
-            lambda: self._turns.run(_purge),
-            self._pinger.round,
-        ]
-        for part in parts:
-            try:
-                part()
-            except PaddockError as error:
-                LOG.warning("The reaper's round is not complete: %s", error.message)
+        self._try(self._judge)
+        self._try(self._tend)
+        self._try(self._pinger.round)
+
+    def _tend(self) -> None:
+        """One query tells an idle conductor that there is nothing to do."""
+        now, steps, remains = self._turns.read(_look)
+        if steps:
+            self._try(self._end_overdue)
+            self._try(self._clear_dead_hosts)
+            self._try(self._reroute)
+            self._try(lambda: self._turns.run(_hint_again))
+        if remains:
+            self._try(self._settle_fenced)
+            self._try(lambda: self._turns.run(_order_reconcile))
+            self._try(lambda: self._turns.run(_forget_hosts))
+        if self._purged is None or now - self._purged >= PURGE_INTERVAL:
+            self._turns.run(_purge)
+            self._purged = now
+
+    def _try(self, part: Callable[[], object]) -> None:
+        try:
+            part()
+        except PaddockError as error:
+            LOG.warning("The reaper's round is not complete: %s", error.message)
 
     def _judge(self) -> None:
-        if self._proof.holds(self._turns.run(lambda turn: turn.now)):
+        proven = self._proof.holds(self._turns.read(lambda turn: turn.now))
+        if proven and self._turns.read(is_someone_overdue):
             self._turns.run(judge)
 
     def _end_overdue(self) -> None:
@@ -67,8 +80,7 @@ class Reaper:
 
     def _clear_dead_hosts(self) -> None:
         """Nobody waits for a dead host to clean up: deletes end now."""
-        dead = sa.or_(Host.state == "down", Host.forced_down.is_(True))
-        on_dead = Step.host.in_(sa.select(Host.name).where(dead))
+        on_dead = Step.host.in_(sa.select(Host.name).where(dead()))
         for step_id in self._ids(lambda _: sa.and_(Step.kind.in_(CLEANING), on_dead)):
             self._end(step_id, _is_on_dead, "its host is dead")
 
@@ -105,13 +117,21 @@ class Reaper:
             LOG.info("The reaper leaves a row for the next round: %s", error.message)
 
 
+def _look(turn: Turn) -> tuple[datetime.datetime, bool, bool]:
+    """The time, whether a step is live, and whether something remains to be settled."""
+    steps = sa.select(Step.id).where(Step.status.in_(LIVE)).exists()
+    left = sa.select(Leftover.id).exists()
+    addresses_wait = sa.select(Port.id).where(Port.quarantine_host.is_not(None)).exists()
+    found = turn.session.execute(sa.select(steps, sa.or_(left, addresses_wait))).one()
+    return turn.now, bool(found[0]), bool(found[1])
+
+
 def _is_overdue(turn: Turn, step: Step) -> bool:
     return step.deadline is not None and step.deadline < turn.now
 
 
 def _is_on_dead(turn: Turn, step: Step) -> bool:
-    host = turn.get(Host, step.host)
-    return host is None or host.state == "down" or host.forced_down
+    return is_dead(turn.get(Host, step.host))
 
 
 def _reroute_one(turn: Turn, step_id: str) -> None:
@@ -146,9 +166,13 @@ def _order_reconcile(turn: Turn) -> None:
 
 
 def _purge(turn: Turn) -> None:
-    """Forget old questions and refusals, and what waits for hosts that were removed or fenced."""
+    """Forget old questions and refusals."""
     queries.purge(turn)
     turn.drop(Action, Action.status == "refused", Action.created_at < turn.now - REFUSALS_KEPT)
+
+
+def _forget_hosts(turn: Turn) -> None:
+    """Forget what waits for hosts that were removed or fenced."""
     hosts = sa.select(Host.name)
     turn.drop(Leftover, Leftover.kind != leftovers.GUEST, Leftover.host.not_in(hosts))
     fenced = hosts.where(Host.forced_down.is_(True))

@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from conductor import hosts
 from conductor.db.models import Action, Aggregate, AggregateHost, Host
@@ -111,10 +112,26 @@ def test_an_outage_a_jump_or_a_pause_starts_the_proof_over(trouble: str) -> None
     assert [second() for _ in range(11)] == [False] * 10 + [True]
     if trouble == "outage":
         at["works"] = False
-        second()
+        assert [second() for _ in range(3)][-1] is False
         at["works"] = True
     second(6.0 if trouble == "pause" else 1.0, 30.0 if trouble == "jump" else None)
     assert [second() for _ in range(10)] == [False] * 9 + [True]
+
+
+def test_an_idle_round_only_reads(lab: Lab) -> None:
+    lab.pass_time(3)
+    writing: list[str] = []
+    sa.event.listen(
+        lab.ledger.database.writer,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: writing.append(statement),
+    )
+    lab.reaper.round()
+    assert writing == []
+    lab.ledger.create()
+    lab.reaper.round()
+    assert writing
+    lab.run()
 
 
 def test_a_create_that_waits_on_a_dead_host_goes_to_another(lab: Lab) -> None:
