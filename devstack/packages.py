@@ -17,6 +17,7 @@ from devstack.say import last_line, say, step
 LIBVIRT_HEADERS = ("libvirt-dev", "pkg-config", "gcc", "libc6-dev")
 HYPERVISOR = (
     "libvirt-daemon-driver-qemu",
+    "libvirt-daemon-system",  # makes the user that the QEMU driver looks up, even as root
     "libvirt0",
     "qemu-system-x86",
     "qemu-utils",
@@ -24,7 +25,7 @@ HYPERVISOR = (
     "dnsmasq-utils",
     "iproute2",
 )
-HOSTS = ("libvirt-daemon-system", "libvirt-clients", "util-linux", "hostname")
+HOSTS = ("libvirt-clients", "util-linux", "hostname")
 
 PURPOSES = {
     "embedded": (*HYPERVISOR, *guest.PACKAGES),
