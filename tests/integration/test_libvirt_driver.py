@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -139,6 +140,19 @@ def test_a_running_guest_without_a_definition_can_be_destroyed(lab: LibvirtLab) 
     lab.forget(guest.id)
     lab.driver.destroy(guest.id, None)
     assert lab.driver.seen(guest.id) is Seen.GONE
+
+
+def test_a_connection_that_cannot_be_used_is_closed() -> None:
+    """libvirt's own test driver cannot keep a connection alive."""
+
+    def there() -> int:
+        gc.collect()
+        return sum(isinstance(one, libvirt.virConnect) for one in gc.get_objects())
+
+    before = there()
+    with pytest.raises(HypervisorError):
+        Connection("test:///default", 30.0, lambda _line: None).call(lambda _conn: None)
+    assert there() == before
 
 
 class Unreadable:

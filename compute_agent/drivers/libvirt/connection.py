@@ -56,8 +56,13 @@ class _Opened:
 
     def close(self) -> None:
         """Let go of it."""
-        self.conn.domainEventDeregisterAny(self._events)
+        self.forget()
         self.conn.close()
+
+    def forget(self) -> None:
+        """Hear no more of it. Lost, it is closed when the last call that still uses it ends."""
+        with contextlib.suppress(libvirt.libvirtError):  # a lost one forgets, and fails then
+            self.conn.domainEventDeregisterAny(self._events)
 
     def _tell(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
         for listener in tuple(self.listeners):
@@ -201,6 +206,8 @@ class Connection:
         try:
             if self._opened is None or not self._opened.conn.isAlive():
                 again = bool(self._trouble or self._opened)
+                if self._opened is not None and not is_embedded(self.uri):
+                    self._opened.forget()
                 self._opened = self._open_anew()
                 self._trouble = ""
                 self._note(f"{self.uri} is connected{' again' if again else ''}")
@@ -214,13 +221,17 @@ class Connection:
             self._may_open.append(True)
 
     def _open_anew(self) -> _Opened:
-        if is_embedded(self.uri):
-            opened = _open_embedded(self.uri)
-        else:
-            opened = _Opened(self.uri)
-            opened.conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-        self._on_open(opened.conn)
+        embedded = is_embedded(self.uri)
+        opened = _open_embedded(self.uri) if embedded else _Opened(self.uri)
         opened.listeners.append(self._hear)
+        try:
+            if not embedded:
+                opened.conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+            self._on_open(opened.conn)
+        except BaseException:
+            # The listener would hold it for ever, with its sockets and threads.
+            self._leave(opened)
+            raise
         return opened
 
     def _leave(self, opened: _Opened) -> None:
