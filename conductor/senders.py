@@ -25,11 +25,14 @@ class Senders:
 
     def check_agent(self, ctxt: dict[str, Any], host: str) -> None:
         """Raise Forbidden unless the host's own agent sent the message."""
-        if not self._alone and ctxt.get("auth_user") != host:
+        if not self._alone and (ctxt.get("auth_user") != host or _is_api(host)):
             raise Forbidden(f"This sender does not speak for host {host}.")
 
     def check_api(self, ctxt: dict[str, Any]) -> None:
         """Raise Forbidden unless an API sent the message."""
-        user = str(ctxt.get("auth_user"))
-        if not self._alone and user != API_USER and not user.startswith(f"{API_USER}-"):
+        if not self._alone and not _is_api(str(ctxt.get("auth_user"))):
             raise Forbidden("This sender does not speak for users.")
+
+
+def _is_api(user: str) -> bool:
+    return user == API_USER or user.startswith(f"{API_USER}-")
