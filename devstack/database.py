@@ -259,6 +259,7 @@ class MariaDB(Server):
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={self.home / 'data'}",
+            f"--tmpdir={self.home}",  # the caller's TMPDIR may be closed to the server's user
             "--auth-root-authentication-method=socket",
             "--skip-test-db",
         ]
@@ -276,6 +277,7 @@ class MariaDB(Server):
             shutil.which("mariadbd", path="/usr/sbin:/usr/bin") or "mariadbd",
             "--no-defaults",
             f"--datadir={self.home / 'data'}",
+            f"--tmpdir={self.home}",
             f"--init-file={self.home / 'first.sql'}",
             f"--bind-address={self.address}",
             f"--port={self.port}",
