@@ -303,7 +303,8 @@ class Schedule:
                 agent = self.agents[name]
                 if agent is not None and (agent.tasks or agent.ordered or act == "beat"):
                     self._turn_agent(name, act)
-        self.reapers[0].round()
+        if not self._is_calm():
+            self.reapers[0].round()
         self._check("calm")
 
     def _turn_agent(self, name: str, act: str) -> None:
