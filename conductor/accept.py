@@ -48,6 +48,9 @@ class Acceptor:
         try:
             return turn.attempt(lambda: self._decide(turn, ctxt, request))
         except PaddockError as error:
+            known = turn.get(Action, request.action_id)
+            if known is not None:  # its twin was accepted while this one was being checked
+                return repeat(turn, ctxt, request, known)
             record_refusal(turn, ctxt, request, error)
             raise
 
