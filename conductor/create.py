@@ -12,7 +12,7 @@ from conductor.placement import claim_first
 from conductor.policy import Policy
 from conductor.routing import Route, Wish
 from conductor.tickets import ticket
-from conductor.turn import Turn, Turns
+from conductor.turn import Moved, Turn, Turns
 from paddock.actions import ACTIONS, PowerState, StepKind, VmState
 from paddock.context import RequestContext
 from paddock.errors import NoValidHost, PaddockError
@@ -55,7 +55,12 @@ class Creator:
             repeat(turn, ctxt, wish, known)
             rows = [turn.get(Action, action_id) for action_id in request.action_ids]
             return [ticket_of(turn, row) for row in rows if row is not None]
-        return _write(turn, ctxt, check_create(turn, self._policy, ctxt, request))
+        try:
+            return _write(turn, ctxt, check_create(turn, self._policy, ctxt, request))
+        except PaddockError:
+            if turn.get(Action, wish.action_id) is not None:  # its twin was accepted meanwhile
+                raise Moved from None
+            raise
 
 
 def _first_wish(request: CreateRequest) -> AcceptRequest:
