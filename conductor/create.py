@@ -12,7 +12,7 @@ from conductor.placement import claim_first
 from conductor.policy import Policy
 from conductor.routing import Route, Wish
 from conductor.tickets import ticket
-from conductor.turn import Moved, Turn, Turns
+from conductor.turn import Turn, Turns
 from paddock.actions import ACTIONS, PowerState, StepKind, VmState
 from paddock.context import RequestContext
 from paddock.errors import NoValidHost, PaddockError
@@ -43,24 +43,33 @@ class Creator:
         wish = _first_wish(request)
         try:
             return turn.attempt(lambda: self._decide(turn, ctxt, request, wish))
-        except PaddockError as error:
-            record_refusal(turn, ctxt, wish, error)
-            return error
+        except PaddockError as refusal:
+            try:  # a twin of the request may have been accepted while this one was being checked
+                if tickets := _known(turn, ctxt, request, wish):
+                    return tickets
+            except PaddockError as recorded:
+                return recorded
+            record_refusal(turn, ctxt, wish, refusal)
+            return refusal
 
     def _decide(
         self, turn: Turn, ctxt: RequestContext, request: CreateRequest, wish: AcceptRequest
     ) -> list[Ticket]:
-        known = turn.get(Action, wish.action_id)
-        if known is not None:
-            repeat(turn, ctxt, wish, known)
-            rows = [turn.get(Action, action_id) for action_id in request.action_ids]
-            return [ticket_of(turn, row) for row in rows if row is not None]
-        try:
-            return _write(turn, ctxt, check_create(turn, self._policy, ctxt, request))
-        except PaddockError:
-            if turn.get(Action, wish.action_id) is not None:  # its twin was accepted meanwhile
-                raise Moved from None
-            raise
+        return _known(turn, ctxt, request, wish) or _write(
+            turn, ctxt, check_create(turn, self._policy, ctxt, request)
+        )
+
+
+def _known(
+    turn: Turn, ctxt: RequestContext, request: CreateRequest, wish: AcceptRequest
+) -> list[Ticket]:
+    """The tickets that the request got before; none when it is new. Its refusal is raised."""
+    known = turn.get(Action, wish.action_id)
+    if known is None:
+        return []
+    repeat(turn, ctxt, wish, known)
+    rows = [turn.get(Action, action_id) for action_id in request.action_ids]
+    return [ticket_of(turn, row) for row in rows if row is not None]
 
 
 def _first_wish(request: CreateRequest) -> AcceptRequest:
