@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from devstack.place import Place, StackFailed
+from devstack.place import Place, StackFailed, written
 from devstack.say import say
 
 ROLE_OF_PROFILE = {"embedded": "embedded", "multihost": "api"}
@@ -86,7 +86,7 @@ def _bring_up(options: argparse.Namespace, place: Place) -> int:
         failure.add_note("./devstack/stack.sh down removes what was started.")
         raise
     if options.command == "up":
-        say(f"API: {Api(place.clouds, 'paddock-demo').url}\nUsers: {place.clouds}")
+        say(f"API: {Api(place.clouds, 'paddock-demo').url}\nUsers: {written(place.clouds)}")
         return 0
     return 0 if Demo(place, pings=profile == "multihost").run() else 1
 

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from devstack.api import Api, ApiFailed
 from devstack.cloud_user import COMPUTE, CloudUser, DemoFailed, GuestLine, Server
-from devstack.place import Place
+from devstack.place import Place, written
 from devstack.processes import wait_until
 from devstack.say import say, step
 
@@ -153,7 +153,7 @@ class Demo:
 
     def _close(self) -> None:
         say(tabulate(self._took, headers=["step", "took"], colalign=("left", "right")))
-        say(f"\nAPI: {self._user.url}\nUsers: {self._place.clouds}")
+        say(f"\nAPI: {self._user.url}\nUsers: {written(self._place.clouds)}")
 
     def _image(self) -> dict[str, Any]:
         images = self._user.get("/image/v2/images")["images"]

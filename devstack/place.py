@@ -68,6 +68,12 @@ class Place:
         return path
 
 
+def written(path: Path) -> str:
+    """The path as somebody in the current directory would write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def api_port() -> int:
     """The API's TCP port: PADDOCK_API_PORT, else 8774.
 
