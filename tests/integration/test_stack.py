@@ -19,7 +19,7 @@ def test_embedded_demo_moves_a_real_guest_and_down_leaves_nothing(stack: Stack) 
     assert str(stack.place.clouds) in printed
     status = json.loads(stack.run("status", "--json"))
     assert {host["host"] for host in status["hosts"]} >= {"h1", "h2", "h3"}
-    stack.run("embedded")
+    stack.run("up")
     stack.run("down")
     assert stack.remains() == []
 
