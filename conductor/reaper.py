@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from conductor import addresses, ending, fencing, leftovers, queries, rerouting
-from conductor.db.models import Action, Host, Instance, Leftover, Port, Step
+from conductor import addresses, ending, fencing, leftovers, queries, rerouting, retention
+from conductor.db.models import Host, Instance, Leftover, Port, Step
 from conductor.judgement import Proof, is_someone_overdue, judge
 from conductor.pings import Pinger
 from conductor.placement import dead, is_dead
@@ -24,7 +24,6 @@ from paddock.errors import PaddockError
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
-REFUSALS_KEPT = datetime.timedelta(days=1)
 PURGE_INTERVAL = datetime.timedelta(minutes=1)
 
 
@@ -59,8 +58,8 @@ class Reaper:
             self._try(lambda: self._turns.run(_order_reconcile))
             self._try(lambda: self._turns.run(_forget_hosts))
         if self._purged is None or now - self._purged >= PURGE_INTERVAL:
-            self._turns.run(_purge)
-            self._purged = now
+            more = self._turns.run(_purge)
+            self._purged = None if more else now
 
     def _try(self, part: Callable[[], object]) -> None:
         try:
@@ -165,10 +164,10 @@ def _order_reconcile(turn: Turn) -> None:
     )  # fmt: skip
 
 
-def _purge(turn: Turn) -> None:
-    """Forget old questions and refusals."""
+def _purge(turn: Turn) -> bool:
+    """Forget what is old; gives whether there may be more."""
     queries.purge(turn)
-    turn.drop(Action, Action.status == "refused", Action.created_at < turn.now - REFUSALS_KEPT)
+    return retention.purge(turn)
 
 
 def _forget_hosts(turn: Turn) -> None:

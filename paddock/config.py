@@ -77,6 +77,9 @@ CONDUCTOR = [
     cfg.IntOpt("quota_instances", default=100, min=-1, help="Instances per project; -1: no limit."),
     cfg.IntOpt("quota_cores", default=200, min=-1, help="vCPUs per project; -1: no limit."),
     cfg.IntOpt("quota_memory_mb", default=512000, min=-1, help="MiB per project; -1: no limit."),
+    cfg.FloatOpt("retention_days", default=90.0, min=0,
+                 help="Days after which ended actions and deleted instances are forgotten; "
+                      "0 keeps them for ever."),
     cfg.StrOpt("default_zone", default="nova", help="Zone of hosts that name none."),
     cfg.StrOpt("policy_file", default="policy.yaml", help="oslo.policy overrides."),
 ]  # fmt: skip

@@ -237,6 +237,7 @@ class Instance(Base):
     __tablename__ = "instances"
     __table_args__ = (
         sa.Index("instances_by_project", "project_id", "deleted", "created_at"),
+        sa.Index("instances_by_end", "terminated_at"),
         _BINARY,
     )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
@@ -297,7 +298,11 @@ class Action(Base):
     """
 
     __tablename__ = "actions"
-    __table_args__ = (sa.Index("actions_by_instance", "instance_id", "created_at"), _BINARY)
+    __table_args__ = (
+        sa.Index("actions_by_instance", "instance_id", "created_at"),
+        sa.Index("actions_by_end", "finished_at"),
+        _BINARY,
+    )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     instance_id: Mapped[str] = mapped_column(Uuid)
     verb: Mapped[str] = mapped_column(sa.String(64))

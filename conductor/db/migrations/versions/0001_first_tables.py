@@ -209,6 +209,7 @@ def _create_instances() -> None:
         may("updated_at", MOMENT),
         may("finished_at", MOMENT),
     )
+    op.create_index("actions_by_end", "actions", ["finished_at"], unique=False)
     op.create_index("actions_by_instance", "actions", ["instance_id", "created_at"], unique=False)
     table(
         "claims",
@@ -264,6 +265,7 @@ def _create_instances() -> None:
     op.create_index(
         "instances_by_project", "instances", ["project_id", "deleted", "created_at"], unique=False
     )
+    op.create_index("instances_by_end", "instances", ["terminated_at"], unique=False)
     op.create_index("ix_instances_disk_host", "instances", ["disk_host"], unique=False)
     op.create_index("ix_instances_host", "instances", ["host"], unique=False)
     table(

@@ -1,0 +1,71 @@
+"""What is forgotten with time: refusals, actions that ended, tombstones; in small batches."""
+
+from __future__ import annotations
+
+import datetime
+
+import sqlalchemy as sa
+
+from conductor.db.models import Action, Base, Instance, Leftover, Step
+from conductor.plan import UNDONE
+from conductor.turn import Turn
+
+BATCH = 200
+REFUSALS_KEPT = datetime.timedelta(days=1)
+
+
+def purge(turn: Turn) -> bool:
+    """Forget a batch of each kind.
+
+    What an instance still points at stays: its live and its last action, by which observations
+    are told apart. So do a tombstone that a leftover needs when its host comes back, and an action
+    whose clean-up goes on.
+
+    :return: whether there may be more
+    """
+    full = _drop(turn, Action, _refused(turn))
+    if turn.conf.retention_days:
+        before = turn.now - datetime.timedelta(days=turn.conf.retention_days)
+        full |= _purge_actions(turn, before)
+        full |= _drop(turn, Instance, _tombstones(before))
+    return full
+
+
+def _refused(turn: Turn) -> sa.Select[tuple[str]]:
+    before = turn.now - REFUSALS_KEPT
+    return sa.select(Action.id).where(Action.status == "refused", Action.finished_at < before)
+
+
+def _purge_actions(turn: Turn, before: datetime.datetime) -> bool:
+    needed = sa.select(Instance.id).where(
+        Instance.id == Action.instance_id,
+        Instance.deleted.is_(False),
+        sa.or_(Instance.last_action == Action.id, Instance.busy == Action.id),
+    )
+    undone = sa.select(Step.id).where(Step.action_id == Action.id, Step.status.in_(UNDONE))
+    query = sa.select(Action.id).where(
+        Action.finished_at < before, ~needed.exists(), ~undone.exists()
+    )
+    ids = list(turn.session.scalars(query.order_by(Action.finished_at).limit(BATCH)))
+    if ids:
+        turn.drop(Step, Step.action_id.in_(ids))
+        turn.drop(Action, Action.id.in_(ids))
+    return len(ids) == BATCH
+
+
+def _tombstones(before: datetime.datetime) -> sa.Select[tuple[str]]:
+    left = sa.select(Leftover.id).where(Leftover.instance_id == Instance.id)
+    acted = sa.select(Action.id).where(Action.instance_id == Instance.id)
+    return sa.select(Instance.id).where(
+        Instance.deleted.is_(True),
+        Instance.terminated_at < before,
+        ~left.exists(),
+        ~acted.exists(),
+    )
+
+
+def _drop(turn: Turn, kind: type[Base], query: sa.Select[tuple[str]]) -> bool:
+    ids = list(turn.session.scalars(query.limit(BATCH)))
+    if ids:
+        turn.drop(kind, sa.inspect(kind).primary_key[0].in_(ids))
+    return len(ids) == BATCH
