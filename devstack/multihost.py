@@ -1,18 +1,14 @@
 """The multihost stack: RabbitMQ, PostgreSQL, an API, two conductors and N namespaced hosts."""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
 
-from devstack.api import Api
 from devstack.broker import Broker, BrokerFailed, agent_rights, api_rights, conductor_rights
-from devstack.clouds import write_clouds, write_users
+from devstack.control_plane import CONDUCTORS, ControlPlane
 from devstack.database import Postgres
-from devstack.guest.build import GuestImages, build
+from devstack.guest.build import build
 from devstack.guest.tools import BuildError
 from devstack.hosts import Host, HostNet
 from devstack.place import (
-    API_ADDRESS,
     Place,
     StackFailed,
     api_port,
@@ -20,18 +16,16 @@ from devstack.place import (
     require_free_port,
     zone,
 )
-from devstack.preparation import GuestNetwork, Preparation
-from devstack.processes import Registry, wait_until
-from devstack.say import last_line, say, step
+from devstack.preparation import GuestNetwork
+from devstack.processes import Registry
+from devstack.say import say, step
 from devstack.settings import Sections, write_settings
 
 FIRST_BROKER_PORT = 21000
 """The broker also uses loopback, so its port must differ between checkouts: one each subnet."""
 DATABASE_PORT = 5432
 DATABASE = "paddock"
-CONDUCTORS = ("c1", "c2")
 FEWEST_HOSTS = 2
-READY_SECONDS = 60.0
 CONTROL_MEMORY_MB = 2048
 """What is kept of the machine's memory for everything but guests, in MiB."""
 
@@ -51,7 +45,6 @@ class Multihost:
         self.size = size
         self.registry = Registry(place.directory)
         self.net = HostNet(place.directory, size, self.registry)
-        self.url = f"http://{API_ADDRESS}:{api_port()}"
 
     def start(self) -> None:
         """Start all that is not running yet, and wait until every host has sent a heartbeat.
@@ -71,11 +64,14 @@ class Multihost:
             raise StackFailed(str(failure)) from failure
         self._start_database()
         self._start_hosts()
-        self._prepare_control_plane(guest)
+        self._control = ControlPlane(
+            self.place, self.registry, self.broker.url, self.database.url(DATABASE), api_port()
+        )
+        self._control.prepare(self._guest_network(), guest)
         with step("Starting the API, the conductors and the agents"):
-            self._start_control_plane()
+            self._control.start()
             self._start_agents()
-            self._wait_ready()
+            self._control.wait_ready([host.name for host in self.net.hosts()])
 
     def _refuse_other_size(self) -> None:
         """The broker learns its users, one for each host, only when it starts."""
@@ -111,18 +107,9 @@ class Multihost:
             for host in self.net.hosts():
                 host.wait_ready()
 
-    def _prepare_control_plane(self, guest: GuestImages) -> None:
-        clouds = write_clouds(self.place.clouds, self.url)
-        write_users(self.place.users, clouds)
+    def _guest_network(self) -> GuestNetwork:
         plan = self.net.plan
-        first, last = plan.guest_range
-        network = GuestNetwork(plan.guest_cidr, plan.guest_gateway, first, last)
-        Preparation(self.place, self._conductor(CONDUCTORS[0])).run(network, guest)
-
-    def _start_control_plane(self) -> None:
-        for name in CONDUCTORS:
-            self._spawn("conductor", self._conductor(name), name)
-        self._spawn("api", self._api())
+        return GuestNetwork(plan.guest_cidr, plan.guest_gateway, *plan.guest_range)
 
     def _start_agents(self) -> None:
         for host in self.net.hosts():
@@ -131,56 +118,10 @@ class Multihost:
                 path = write_settings(self.place.settings(name), self._agent(host))
                 host.spawn("compute", [program("paddock-compute"), "--config-file", str(path)])
 
-    def _spawn(self, role: str, sections: Sections, instance: str = "") -> None:
-        name = "-".join(part for part in (role, instance) if part)
-        if self.registry.find(name) is None:
-            path = write_settings(self.place.settings(name), sections)
-            command = [program(f"paddock-{role}"), "--config-file", str(path)]
-            self.registry.spawn(role, command, instance=instance)
-
-    def _wait_ready(self) -> None:
-        names = {record.name: record for record in self.registry.records()}
-
-        def dead() -> Sequence[str]:
-            return [name for name, record in names.items() if not self.registry.alive(record)]
-
-        wait_until(lambda: bool(dead()) or self._hosts_up() == self.size, READY_SECONDS)
-        if ended := dead():
-            last = last_line(Path(names[ended[0]].log))
-            raise StackFailed(f"{ended[0]} ended by itself; its log ends: {last}")
-        if (up := self._hosts_up()) < self.size:
-            raise StackFailed(f"only {up} of {self.size} hosts are up after {READY_SECONDS:.0f} s")
-
-    def _hosts_up(self) -> int:
-        up = Api(self.place.clouds, "paddock-admin").hosts_up()
-        return sum(host.name in up for host in self.net.hosts())
-
-    def _common(self, name: str) -> Sections:
-        return {
-            "DEFAULT": {
-                "host": name,
-                "state_path": self.place.state(name),
-                "transport_url": self.broker.url(name),
-            }
-        }
-
-    def _conductor(self, name: str) -> Sections:
-        return {
-            **self._common(name),
-            "database": {"connection": self.database.url(DATABASE)},
-        }
-
-    def _api(self) -> Sections:
-        return {
-            **self._common("api"),
-            "api": {"listen": API_ADDRESS, "port": api_port()},
-            "identity": {"key_file": self.place.token_key},
-        }
-
     def _agent(self, host: Host) -> Sections:
         machine_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
         return {
-            **self._common(host.name),
+            **self._control.common(host.name),
             "compute": {
                 "zone": zone(host.number, self.size),
                 "driver": "libvirt",
