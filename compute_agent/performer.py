@@ -16,6 +16,7 @@ from compute_agent.lease import Lease
 from compute_agent.memory import Known, LastActions
 from compute_agent.slots import Slots
 from compute_agent.workers import WORKERS
+from paddock import failpoints
 from paddock.actions import CLEANING, Seen, StepKind
 from paddock.errors import HypervisorError, PaddockError
 from paddock.records import Outcome, StepRef, WorkOrder
@@ -91,6 +92,7 @@ class Performer:
             task.check()
             self._slots.may_launch(order.guest.id)
             self._lease.may_launch()
+            failpoints.hit("runner.launching")
 
         return Job(
             order=order,

@@ -15,6 +15,7 @@ from compute_agent.lease import Lease
 from compute_agent.performer import Performer
 from compute_agent.pool import Pool
 from compute_agent.slots import Slots
+from paddock import failpoints
 from paddock.actions import MOVING, StepKind
 from paddock.clients import ConductorClient
 from paddock.deadline import Deadline
@@ -165,8 +166,11 @@ class Runner:
         try:
             order = self._start(task)
             if order is not None:
+                failpoints.hit("runner.started")
                 outcome = self._performer.perform(task, order, self._ref(task))
+                failpoints.hit("runner.before-finish")
                 self._finish(task, outcome)
+                failpoints.hit("runner.finished")
         finally:
             self._let_go(task)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from compute_agent.drivers.base import Work
+from paddock import failpoints
 
 BLOCK = 64 * 1024
 CHUNK = 16 * BLOCK
@@ -69,6 +70,7 @@ class Writer:
 
     def write(self, offset: int, data: bytes) -> None:
         """Take the data at ``offset``; what was left out before it is zero."""
+        failpoints.hit("disk.copying")
         rest = memoryview(data)
         while rest:
             place = offset // BLOCK * BLOCK

@@ -13,6 +13,7 @@ from conductor.plan import LIVE
 from conductor.policy import Policy
 from conductor.tickets import ticket
 from conductor.turn import Turn, Turns, by_id
+from paddock import failpoints
 from paddock.clients import wire
 from paddock.context import RequestContext
 from paddock.errors import BadRequest, PaddockError, Unauthorized, from_wire
@@ -31,7 +32,9 @@ class Acceptor:
 
         :return: for each, ``{"ok": ticket}`` or ``{"error": document}``
         """
-        return self._turns.run(lambda turn: self._accept_all(turn, ctxt, requests))
+        answers = self._turns.run(lambda turn: self._accept_all(turn, ctxt, requests))
+        failpoints.hit("ledger.accepted")
+        return answers
 
     def _accept_all(
         self, turn: Turn, ctxt: RequestContext, requests: list[AcceptRequest]

@@ -13,6 +13,7 @@ from conductor.policy import Policy
 from conductor.routing import Route, Wish
 from conductor.tickets import ticket
 from conductor.turn import Turn, Turns
+from paddock import failpoints
 from paddock.actions import ACTIONS, PowerState, StepKind, VmState
 from paddock.context import RequestContext
 from paddock.errors import NoValidHost, PaddockError
@@ -33,6 +34,7 @@ class Creator:
         :raises PaddockError: other refusals; each is recorded and repeated
         """
         answer = self._turns.run(lambda turn: self._answer(turn, ctxt, request))
+        failpoints.hit("ledger.accepted")
         if isinstance(answer, PaddockError):
             raise answer
         return answer

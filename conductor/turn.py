@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from conductor.db.models import Base, Step
+from paddock import failpoints
 from paddock.errors import PaddockError, ServiceUnavailable
 
 T = TypeVar("T")
@@ -172,7 +173,9 @@ class Turns:
     def run(self, fn: Callable[[Turn], T]) -> T:
         """Run ``fn`` in one transaction, then send its hints."""
         turn, answer = self._store.transaction(lambda session: self._change(session, fn))
+        failpoints.hit("ledger.committed")
         for hint in turn.hints:
+            failpoints.hit("ledger.before-hint")
             self._hint(hint)
         return answer
 
