@@ -52,6 +52,8 @@ Routes = dict[str, Resource]
 class Collaborators:
     """What the application stands on.
 
+    :ivar wishes: the ledger's client for what is asked again when no answer came; each call has its
+        share of the time
     :ivar agents: the client of a host's agent
     :ivar secret: the key of the tokens
     :ivar public_url: scheme, host and port that clients see; None: from the Host header
@@ -62,6 +64,7 @@ class Collaborators:
     """
 
     ledger: LedgerClient
+    wishes: LedgerClient
     catalog: CatalogClient
     agents: Callable[[str], AgentClient]
     tokens: Tokens
@@ -132,7 +135,7 @@ def _identity(with_: Collaborators, frame: Frame) -> Routes:
 
 def _servers(with_: Collaborators, frame: Frame) -> Routes:
     ledger, largest = with_.ledger, with_.largest
-    wishes = Wishes(ledger, with_.agents)
+    wishes = Wishes(with_.wishes, with_.agents)
     questions = Questions(ledger, with_.agents, with_.patience)
     one = "/servers/{server_id}"
     return {

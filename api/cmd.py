@@ -16,6 +16,7 @@ from oslo_config import cfg  # noqa: E402
 from api.app import App, Collaborators, create_app  # noqa: E402
 from api.http import HttpServer  # noqa: E402
 from api.tokens import Tokens, load_key  # noqa: E402
+from api.wishes import ATTEMPTS  # noqa: E402
 from paddock import config, logs, rpc  # noqa: E402
 from paddock.clients import AgentClient, CatalogClient, LedgerClient  # noqa: E402
 from paddock.service import Service, run_until_signal  # noqa: E402
@@ -48,10 +49,13 @@ def build(conf: cfg.ConfigOpts) -> ApiService:
 
 def connect(conf: cfg.ConfigOpts, client: rpc.Client) -> Collaborators:
     """What the application stands on, over a connected bus."""
-    conductor = client.to(rpc.conductor_target("conductor-api"))
+    target = rpc.conductor_target("conductor-api")
+    conductor = client.to(target)
+    once = client.to(target, conf.call_timeout / ATTEMPTS)
     key = load_key(Path(conf.identity.key_file))
     return Collaborators(
         ledger=LedgerClient(conductor),
+        wishes=LedgerClient(once),
         catalog=CatalogClient(conductor),
         agents=functools.cache(lambda host: AgentClient(client.to(rpc.agent_target(host)))),
         tokens=Tokens(key, conf.identity.token_lifetime),

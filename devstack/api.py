@@ -20,6 +20,7 @@ class Api:
 
     :param clouds: the path of clouds.yaml.
     :param cloud: the name of the cloud in it.
+    :ivar token: that of the last sign-in.
     """
 
     def __init__(self, clouds: Path, cloud: str) -> None:
@@ -27,6 +28,7 @@ class Api:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy stands before the own machine
         self._session.headers["X-OpenStack-Nova-API-Version"] = MICROVERSION
+        self.token = ""
         self.url = self._auth["auth_url"].removesuffix("/identity/v3")
 
     def sign_in(self) -> None:
@@ -44,7 +46,8 @@ class Api:
         identity = {"methods": ["password"], "password": {"user": user}}
         body = {"auth": {"identity": identity, "scope": {"project": project}}}
         answer = self._send("POST", "/identity/v3/auth/tokens", body)
-        self._session.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
+        self.token = answer.headers["X-Subject-Token"]
+        self._session.headers["X-Auth-Token"] = self.token
 
     def get(self, path: str) -> Any:
         """The JSON at a path below the API's URL."""
