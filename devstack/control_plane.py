@@ -91,14 +91,12 @@ class ControlPlane:
         def up() -> int:
             return len(Api(self._place.clouds, "paddock-admin").hosts_up() & set(hosts))
 
-        wait_until(lambda: bool(dead()) or up() == len(hosts), READY_SECONDS)
+        if wait_until(lambda: bool(dead()) or up() == len(hosts), READY_SECONDS) and not dead():
+            return
         if ended := dead():
             last = last_line(Path(names[ended[0]].log))
             raise StackFailed(f"{ended[0]} ended by itself; its log ends: {last}")
-        if (count := up()) < len(hosts):
-            raise StackFailed(
-                f"only {count} of {len(hosts)} hosts are up after {READY_SECONDS:.0f} s"
-            )
+        raise StackFailed(f"only {up()} of {len(hosts)} hosts are up after {READY_SECONDS:.0f} s")
 
     def _conductor(self, name: str) -> Sections:
         own: Sections = {
