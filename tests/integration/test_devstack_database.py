@@ -10,8 +10,8 @@ import sqlalchemy
 
 from devstack import packages
 from devstack.database import MariaDB, Postgres, Server
+from devstack.ports import free_ports
 from tests.fixtures.hosts import cannot_run
-from tests.fixtures.rabbitmq import free_ports
 
 
 @pytest.fixture(params=[Postgres, MariaDB])
