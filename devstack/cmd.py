@@ -1,19 +1,26 @@
 """The command line of `stack.sh`, `test.sh` and `paddock`.
 
-Each command imports what it needs when it runs: `down` has to work without the virtual environment.
+Each command imports what it needs when it runs: `down` has to work without the virtual environment,
+and what cannot be done is refused before that is made.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from devstack.place import Place, StackFailed, written
-from devstack.say import say
+from devstack.network import MOST_HOSTS
+from devstack.place import Place, StackFailed, api_port, forced_driver, require_free_port, written
+from devstack.processes import Registry
+from devstack.rings import LONG, RINGS
+from devstack.say import complain, say
 
 ROLE_OF_PROFILE = {"embedded": "embedded", "multihost": "api"}
+FEWEST_HOSTS = 2
+STARTING = "start"
+"""The role of a command that is starting a cloud."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -29,32 +36,52 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     multihost = commands.add_parser(
         "multihost", help="RabbitMQ, PostgreSQL, namespaced hosts and a demo (root)"
     )
-    multihost.add_argument("--hosts", type=int, default=3, metavar="N", help="how many; 3")
+    multihost.add_argument("--hosts", type=_hosts, default=3, metavar="N", help="how many; 3")
     status = commands.add_parser("status", help="processes, hosts and their heartbeats")
     status.add_argument("--json", action="store_true", help="for programs")
     down = commands.add_parser("down", help="stop and remove all that was started")
     down.add_argument("--purge", action="store_true", help="remove .paddock/, too")
-    test = commands.add_parser("test", help="run the tests")
+    test = commands.add_parser("test", prog="test.sh", help="run the tests")
     test.add_argument(
-        "rings", nargs="*", metavar="RING", help="unit, simulation, ...; all but long"
+        "rings", nargs="*", type=_ring, metavar="RING", help=f"{', '.join(RINGS)} (all), {LONG}"
     )
     return parser.parse_args(list(arguments) or ["embedded"])
+
+
+def _hosts(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and FEWEST_HOSTS <= int(text) <= MOST_HOSTS):
+        raise argparse.ArgumentTypeError(f"must be {FEWEST_HOSTS} to {MOST_HOSTS}, not {text!r}")
+    return int(text)
+
+
+def _ring(text: str) -> str:
+    if text not in (*RINGS, LONG):
+        raise argparse.ArgumentTypeError(
+            f"there is no test ring {text}, only {', '.join((*RINGS, LONG))}"
+        )
+    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is non-zero when it did not do what it says."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    return guarded(lambda: run(options, Place()))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """The command's exit status; a failure is told in plain words, and its status is 1."""
     try:
-        return _run(options, Place())
+        return command()
     except KeyboardInterrupt:
-        say("Interrupted; ./devstack/stack.sh down removes what was started.")
+        complain("Interrupted; ./devstack/stack.sh down removes what was started.")
         return 130
     except (RuntimeError, OSError, subprocess.TimeoutExpired) as failure:
-        say("\n".join([str(failure), *getattr(failure, "__notes__", [])]))
+        complain("\n".join([str(failure), *getattr(failure, "__notes__", [])]))
         return 1
 
 
-def _run(options: argparse.Namespace, place: Place) -> int:
+def run(options: argparse.Namespace, place: Place) -> int:
+    """Run the command that `parse` read."""
     if options.command == "down":
         from devstack.teardown import take_down
 
@@ -71,16 +98,47 @@ def _run(options: argparse.Namespace, place: Place) -> int:
     return _bring_up(options, place)
 
 
+def refuse(options: argparse.Namespace, place: Place) -> None:
+    """See that a cloud can be started here; anything may be done about the other commands.
+
+    :raises StackFailed: it cannot; the text is one sentence
+    """
+    if options.command in ("status", "down", "test"):
+        return
+    profile = _profile(options)
+    other = "embedded" if profile == "multihost" else "multihost"
+    registry = Registry(place.directory)
+    if registry.find(ROLE_OF_PROFILE[other]):
+        raise StackFailed(
+            f"the {other} cloud of this checkout is running; ./devstack/stack.sh down ends it"
+        )
+    beside = registry.find(STARTING)
+    if beside and beside.pid != os.getpid():
+        raise StackFailed(
+            f"process {beside.pid} is starting this checkout's cloud; ./devstack/stack.sh down "
+            "ends it"
+        )
+    if profile == "multihost" and os.geteuid() != 0:
+        raise StackFailed("multihost needs root: it makes namespaces and bridges")
+    forced_driver()
+    api_port()
+    if registry.find(ROLE_OF_PROFILE[profile]) is None:
+        require_free_port()
+
+
+def _profile(options: argparse.Namespace) -> str:
+    return "multihost" if options.command == "multihost" else "embedded"
+
+
 def _bring_up(options: argparse.Namespace, place: Place) -> int:
     """Start a profile and show the demo on it; one profile at a time."""
     from devstack.api import Api
     from devstack.demo import Demo
 
-    profile = "multihost" if options.command == "multihost" else "embedded"
-    other = "embedded" if profile == "multihost" else "multihost"
-    _refuse_beside(other, place)
+    refuse(options, place)
     try:
-        _start(profile, options, place)
+        with Registry(place.directory).enrolled(STARTING):
+            _start(options, place)
     except Exception as failure:
         failure.add_note(f"Logs: {place.directory}/log")
         failure.add_note("./devstack/stack.sh down removes what was started.")
@@ -88,13 +146,11 @@ def _bring_up(options: argparse.Namespace, place: Place) -> int:
     if options.command == "up":
         say(f"API: {Api(place.clouds, 'paddock-demo').url}\nUsers: {written(place.clouds)}")
         return 0
-    return 0 if Demo(place, pings=profile == "multihost").run() else 1
+    return 0 if Demo(place, pings=options.command == "multihost").run() else 1
 
 
-def _start(profile: str, options: argparse.Namespace, place: Place) -> None:
-    if profile == "multihost":
-        if os.geteuid() != 0:
-            raise StackFailed("multihost needs root: it makes namespaces and bridges")
+def _start(options: argparse.Namespace, place: Place) -> None:
+    if _profile(options) == "multihost":
         from devstack.multihost import Multihost
 
         Multihost(place, options.hosts).start()
@@ -102,12 +158,3 @@ def _start(profile: str, options: argparse.Namespace, place: Place) -> None:
         from devstack.embedded import Embedded
 
         Embedded(place).start()
-
-
-def _refuse_beside(other: str, place: Place) -> None:
-    from devstack.processes import Registry
-
-    if Registry(place.directory).find(ROLE_OF_PROFILE[other]):
-        raise StackFailed(
-            f"the {other} cloud of this checkout is running; ./devstack/stack.sh down ends it"
-        )

@@ -14,7 +14,7 @@ from devstack.clouds import write_clouds, write_users
 from devstack.embedded_layout import ADDRESSES, HOSTS, agent_options
 from devstack.guest.build import GuestImages, build
 from devstack.guest.tools import BuildError
-from devstack.place import API_ADDRESS, PORT, Place, StackFailed, api_port, require_free_port
+from devstack.place import API_ADDRESS, PORT, Place, StackFailed, api_port, forced_driver
 from devstack.preparation import Preparation
 from devstack.processes import Registry, wait_until
 from devstack.say import last_line, say, step
@@ -22,7 +22,6 @@ from devstack.teardown import URI_FILE
 
 ROLE = "embedded"
 READY_SECONDS = 60.0
-FORCED = "PADDOCK_HYPERVISOR"
 
 
 class Embedded:
@@ -41,9 +40,8 @@ class Embedded:
 
         :raises StackFailed: when it does not come up.
         """
-        wanted = {"driver": _forced_driver(), "port": os.environ.get(PORT) and api_port()}
+        wanted = {"driver": forced_driver(), "port": os.environ.get(PORT) and api_port()}
         if self.registry.find(ROLE) is None:
-            require_free_port()
             self._start_anew()
         else:
             self._refuse_other(wanted)
@@ -65,7 +63,7 @@ class Embedded:
 
         :raises StackFailed: libvirt is demanded and cannot be had
         """
-        forced = _forced_driver()
+        forced = forced_driver()
         if forced == "fake":
             return None
         uri, why = self._choose()
@@ -123,10 +121,3 @@ class Embedded:
 
     def _hosts_up(self) -> int:
         return len(Api(self.place.clouds, "paddock-admin").hosts_up() & HOSTS.keys())
-
-
-def _forced_driver() -> str:
-    forced = os.environ.get(FORCED, "")
-    if forced not in ("", "fake", "libvirt"):
-        raise StackFailed(f"{FORCED} must be fake or libvirt, not {forced!r}")
-    return forced

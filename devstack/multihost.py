@@ -8,14 +8,7 @@ from devstack.database import Postgres
 from devstack.guest.build import build
 from devstack.guest.tools import BuildError
 from devstack.hosts import Host, HostNet
-from devstack.place import (
-    Place,
-    StackFailed,
-    api_port,
-    program,
-    require_free_port,
-    zone,
-)
+from devstack.place import Place, StackFailed, api_port, program, zone
 from devstack.preparation import GuestNetwork
 from devstack.processes import Registry
 from devstack.say import say, step
@@ -25,7 +18,6 @@ FIRST_BROKER_PORT = 21000
 """The broker also uses loopback, so its port must differ between checkouts: one each subnet."""
 DATABASE_PORT = 5432
 DATABASE = "paddock"
-FEWEST_HOSTS = 2
 CONTROL_MEMORY_MB = 2048
 """What is kept of the machine's memory for everything but guests, in MiB."""
 
@@ -35,12 +27,9 @@ class Multihost:
 
     :param place: where its files lie.
     :param size: how many hosts, at least two, so that there are two zones.
-    :raises StackFailed: when there are fewer.
     """
 
     def __init__(self, place: Place, size: int) -> None:
-        if size < FEWEST_HOSTS:
-            raise StackFailed(f"--hosts must be at least {FEWEST_HOSTS}, one for each zone")
         self.place = place
         self.size = size
         self.registry = Registry(place.directory)
@@ -53,8 +42,6 @@ class Multihost:
         :raises RuntimeError: when the database or a host does not come up.
         """
         self._refuse_other_size()
-        if self.registry.find("api") is None:
-            require_free_port()
         try:
             with step("Building the test guest"):
                 guest = build(self.place.guest, say)

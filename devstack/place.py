@@ -9,6 +9,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 API_ADDRESS = "127.0.0.1"
 API_PORT = 8774
 PORT = "PADDOCK_API_PORT"
+FORCED = "PADDOCK_HYPERVISOR"
 
 
 class StackFailed(RuntimeError):
@@ -83,6 +84,17 @@ def api_port() -> int:
     if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted) < 65536):
         raise StackFailed(f"{PORT} must be a number from 1 to 65535, not {wanted!r}")
     return int(wanted)
+
+
+def forced_driver() -> str:
+    """PADDOCK_HYPERVISOR: `fake`, `libvirt`, or empty for whatever is there.
+
+    :raises StackFailed: it is something else.
+    """
+    forced = os.environ.get(FORCED, "")
+    if forced not in ("", "fake", "libvirt"):
+        raise StackFailed(f"{FORCED} must be fake or libvirt, not {forced!r}")
+    return forced
 
 
 def require_free_port() -> None:

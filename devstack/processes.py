@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -133,6 +134,24 @@ class Registry:
         )
         self._write(record)
         return record
+
+    @contextmanager
+    def enrolled(self, role: str) -> Iterator[None]:
+        """Remember this very process meanwhile, so that it can be stopped, and mark its children.
+
+        Killed, it leaves children behind that no record names: they are found by the mark.
+        """
+        self.run.mkdir(parents=True, exist_ok=True)
+        pid = os.getpid()
+        self._write(Record(role, role, "", pid, _started(pid), boot_id(), "", "", "SIGTERM"))
+        former, os.environ[MARK] = os.environ.get(MARK), str(self.run)
+        try:
+            yield
+        finally:
+            os.environ.pop(MARK)
+            if former is not None:
+                os.environ[MARK] = former
+            (self.run / f"{role}.json").unlink(missing_ok=True)
 
     def records(self) -> list[Record]:
         """All readable records, in the order in which the processes were started."""

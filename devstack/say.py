@@ -16,6 +16,11 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def complain(text: str) -> None:
+    """Say on the standard error stream what went wrong."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def last_line(path: Path) -> str:
     """The last line of a log, cut to 70 characters; empty while there is none."""
     try:

@@ -3,17 +3,22 @@
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/python.sh"
 
-require_python
-command=${1:-embedded}
-python=.venv/bin/python
-case $command in
-    down) [ -x $python ] || python=python3 ;;
-    embedded | up)
-        purpose=embedded
-        [ "${PADDOCK_HYPERVISOR:-}" != fake ] || purpose=
-        python3 -m devstack.venv "$purpose"
-        ;;
-    multihost) python3 -m devstack.venv multihost ;;
-    *) python3 -m devstack.venv ;;
-esac
-exec $python -m devstack "$@"
+if ! has_python; then
+    case ${1:-embedded} in
+        embedded | up | multihost) install_python ;;
+        status | down)
+            if [ -e "${PADDOCK_DIRECTORY:-.paddock}" ]; then
+                install_python
+            else
+                echo "Nothing of this checkout runs: it was never started."
+                [ "$1" = down ]
+                exit
+            fi
+            ;;
+        *)
+            echo "usage: stack.sh [embedded | up | multihost | status | down] [--help]" >&2
+            exit 2
+            ;;
+    esac
+fi
+exec python3 -m devstack.launch "$@"

@@ -1,13 +1,14 @@
-"""What `stack.sh status` shows: processes from the registry, hosts from the API."""
+"""What `stack.sh status` shows: processes from the registry, hosts from the API.
+
+Where nothing was ever started it says so with the standard library alone.
+"""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
-from devstack.api import Api, ApiFailed
 from devstack.processes import Registry
 from devstack.say import say
 
@@ -56,6 +57,8 @@ def age_seconds(moment: str | None, now: datetime) -> float | None:
 def _ask_hosts(clouds: Path) -> tuple[list[dict[str, Any]], str]:
     if not clouds.exists():
         return [], "there is no stack here yet"
+    from devstack.api import Api, ApiFailed
+
     try:
         api = Api(clouds, "paddock-admin")
         api.sign_in()
@@ -80,17 +83,22 @@ def _host(service: dict[str, Any], now: datetime) -> dict[str, Any]:
 def _print(found: dict[str, Any]) -> None:
     if found["processes"]:
         columns = ("role", "host", "pid", "namespace", "alive")
-        rows = [[_shown(process[column]) for column in columns] for process in found["processes"]]
-        say(tabulate(rows, headers=columns))
+        rows = [[process[column] for column in columns] for process in found["processes"]]
+        say(_table(rows, columns))
     else:
         say("No process of this stack was started.")
     say("")
     if found["hosts"]:
-        rows = [[_shown(value) for value in host.values()] for host in found["hosts"]]
         titles = ("host", "binary", "zone", "state", "paused", "heartbeat's age")
-        say(tabulate(rows, headers=titles))
+        say(_table([list(host.values()) for host in found["hosts"]], titles))
     if found["api"] != "answers":
         say(f"API: {found['api']}")
+
+
+def _table(rows: list[list[Any]], titles: Sequence[str]) -> str:
+    from tabulate import tabulate
+
+    return str(tabulate([[_shown(value) for value in row] for row in rows], headers=titles))
 
 
 def _shown(value: Any) -> Any:

@@ -3,10 +3,5 @@
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/python.sh"
 
-require_python
-case " ${*:-integration} " in
-    *" integration "* | *" long "*) purpose=tests ;;
-    *) purpose= ;;
-esac
-python3 -m devstack.venv "$purpose"
-exec .venv/bin/python -m devstack test "$@"
+has_python || install_python
+exec python3 -m devstack.launch test "$@"

@@ -1,16 +1,19 @@
 """Makes the virtual environment `.venv` and keeps it current.
 
-Runs on the standard library alone, with the system's Python, before anything is installed:
-``python3 -m devstack.venv PURPOSE``.
+Runs on the standard library alone, with the system's Python, before anything is installed.
 """
 
 import configparser
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from devstack import packages
@@ -22,7 +25,7 @@ STAMP = VENV / "paddock.stamp"
 UNFINISHED = VENV / "paddock.unfinished"
 
 
-class CannotPrepare(Exception):
+class CannotPrepare(RuntimeError):
     """The virtual environment could not be made; the text says why."""
 
 
@@ -32,6 +35,26 @@ def prepare(purpose: str) -> None:
     :param purpose: a key of packages.PURPOSES, or empty when no Debian packages are wanted.
     :raises CannotPrepare: when pip fails.
     """
+    with _alone():
+        _prepare(purpose)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Have only one run at a time prepare this checkout; it ends with the process."""
+    checkout = os.open(ROOT, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(checkout, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step("Waiting for another run that prepares .venv"):
+                fcntl.flock(checkout, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(checkout)
+
+
+def _prepare(purpose: str) -> None:
     if purpose:
         _install_packages(purpose)
     if UNFINISHED.exists() or not (VENV / "bin" / "python").exists():
@@ -104,20 +127,3 @@ def _run(command: list[str], log: Path) -> None:
     if done.returncode != 0:
         tail = log.read_text(errors="replace").splitlines()[-15:]
         raise CannotPrepare("\n".join([f"`{' '.join(command)}` failed:", *tail]))
-
-
-def main() -> int:
-    """Prepare for the purpose named on the command line, if any."""
-    try:
-        prepare("".join(sys.argv[1:2]))
-    except KeyboardInterrupt:
-        say("Interrupted; the next run goes on.")
-        return 130
-    except (CannotPrepare, OSError) as failure:
-        say(str(failure))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

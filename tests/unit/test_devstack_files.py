@@ -108,7 +108,7 @@ def test_a_directory_that_is_none_is_named_in_one_line(
     monkeypatch.setenv("PADDOCK_HYPERVISOR", "fake")
     (tmp_path / "file").touch()
     assert main([command]) == 1
-    assert str(tmp_path / "file") in capsys.readouterr().out
+    assert str(tmp_path / "file") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("directory", [".", "/", str(CHECKOUT.parent), "tests/.."])
@@ -117,7 +117,7 @@ def test_a_directory_that_holds_the_checkout_is_refused(
 ) -> None:
     monkeypatch.setenv("PADDOCK_DIRECTORY", directory)
     assert main(["status"]) == 1
-    assert "PADDOCK_DIRECTORY must not hold the checkout" in capsys.readouterr().out
+    assert "PADDOCK_DIRECTORY must not hold the checkout" in capsys.readouterr().err
 
 
 def test_a_port_that_another_program_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
