@@ -155,13 +155,17 @@ class Host:
         """The file that identifies this host, as /etc/machine-id does a machine."""
         return self.directory / "machine-id"
 
-    def up(self) -> None:
-        """Make the namespaces and start libvirtd; harmless when they are there."""
+    def up(self, *, hypervisor: bool = True) -> None:
+        """Make the namespaces and start libvirtd; harmless when they are there.
+
+        :param hypervisor: False for a host whose agent needs no libvirtd.
+        """
         self._make_network()
         if self._holder() is None:
             self._make_files()
             self._start_holder()
-        self.start_libvirtd()
+        if hypervisor:
+            self.start_libvirtd()
 
     def start_libvirtd(self) -> Record:
         """Start this host's libvirtd if it is not running."""
