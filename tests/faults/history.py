@@ -1,0 +1,120 @@
+"""What happened in a run: every request with its answers, every fault, every look at the end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Try:
+    """One time that a request was sent.
+
+    :ivar at: seconds since 1970
+    :ivar seconds: until its answer
+    :ivar status: 0 when the connection broke, -1 when no answer came in time
+    """
+
+    at: float
+    seconds: float
+    status: int
+    retry_after: str | None
+    answer: Any
+
+
+@dataclass
+class Request:
+    """One wish of a client, under one key however often it is sent.
+
+    :ivar project: the id of the project whose key it is
+    :ivar done: whether it got an answer other than a 503
+    """
+
+    key: str
+    method: str
+    path: str
+    body: Any
+    verb: str
+    user: str
+    project: str
+    round: int
+    tries: list[Try] = field(default_factory=list)
+    done: bool = False
+
+    @property
+    def status(self) -> int:
+        """The answer's status, 0 while there is none."""
+        return next((one.status for one in reversed(self.tries) if one.status > 0), 0)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it asks for a change."""
+        return bool(self.key)
+
+
+@dataclass
+class Event:
+    """A fault.
+
+    :ivar subject: the part that it happens to
+    :ivar injected: seconds since 1970
+    """
+
+    round: int
+    fault: str
+    subject: str
+    detail: str = ""
+    injected: float = 0.0
+    healed: float = 0.0
+
+
+class History:
+    """Collects what happens; many threads add to it."""
+
+    def __init__(self, seed: int, driver: str) -> None:
+        self.seed = seed
+        self.driver = driver
+        self.requests: list[Request] = []
+        self.events: list[Event] = []
+        self.rounds: list[dict[str, Any]] = []
+        self.instances: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def add_request(self, request: Request) -> None:
+        """A request is about to be sent."""
+        with self._lock:
+            self.requests.append(request)
+
+    def add_event(self, event: Event) -> None:
+        """A fault is about to happen."""
+        event.injected = time.time()
+        with self._lock:
+            self.events.append(event)
+
+    def of_round(self, number: int) -> list[Request]:
+        """The requests that began in a round."""
+        return [request for request in self.requests if request.round == number]
+
+    def counts(self) -> dict[str, int]:
+        """How many faults of each kind."""
+        kinds: dict[str, int] = {}
+        for event in self.events:
+            kinds[event.fault] = kinds.get(event.fault, 0) + 1
+        return dict(sorted(kinds.items()))
+
+    def write(self, path: Path) -> None:
+        """Write all of it as JSON."""
+        document = {
+            "seed": self.seed,
+            "driver": self.driver,
+            "faults_by_kind": self.counts(),
+            "rounds": self.rounds,
+            "faults": [asdict(event) for event in self.events],
+            "requests": [asdict(request) for request in self.requests],
+            "instances": self.instances,
+        }
+        path.write_text(json.dumps(document, indent=1, default=str))

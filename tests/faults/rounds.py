@@ -1,0 +1,194 @@
+"""A round: load, faults, healing, and whether everything is well again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from devstack.control_plane import CONDUCTORS
+from devstack.say import say
+from tests.faults import check
+from tests.faults.cloud import FaultCloud
+from tests.faults.fault import HOSTS, Fault
+from tests.faults.history import Event, History
+from tests.faults.ledger import Ledger, read_ledger
+from tests.faults.load import Load
+from tests.faults.table import Deck
+
+BEFORE_SECONDS = 10.0
+AFTER_SECONDS = 5.0
+POLL_SECONDS = 0.5
+SHOWN = 8
+QUEUES = (
+    "conductor-api",
+    "conductor-agent",
+    *(f"compute.{host}" for host in HOSTS),
+    *(f"reply_{host}:agent:" for host in HOSTS),
+    *(f"reply_{name}:conductor:" for name in CONDUCTORS),
+    "reply_api:api:",
+)
+
+
+class Rounds:
+    """Runs rounds on a running cloud."""
+
+    def __init__(self, cloud: FaultCloud, load: Load, history: History, deck: Deck) -> None:
+        self._cloud = cloud
+        self._load = load
+        self._history = history
+        self._deck = deck
+        self._queues_seen = ""
+
+    def run(self, number: int) -> list[str]:
+        """One round; gives the violations."""
+        faults = self._deck.deal()
+        begun = time.time()
+        self._load.begin(number)
+        lasting = [fault for fault in faults if fault.lasting]
+        broken = self._let_happen(number, faults)
+        healed = time.time()
+        time.sleep(self._cloud.pace.seconds(AFTER_SECONDS))
+        violations = broken + self._settle(number, [fault.subject for fault in lasting])
+        for fault in lasting:
+            self._end(fault, violations)
+        if lasting:
+            healed = time.time()
+            violations += self._settle(number, [])
+        self._note(number, begun, healed, faults, violations)
+        return violations
+
+    # --- faults
+
+    def _let_happen(self, number: int, faults: list[Fault]) -> list[str]:
+        broken: list[str] = []
+        threads = [
+            threading.Thread(target=self._one, args=(number, fault, broken), name=fault.name)
+            for fault in faults
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return broken
+
+    def _one(self, number: int, fault: Fault, broken: list[str]) -> None:
+        time.sleep(fault.chance.uniform(0.2, 1.0) * self._cloud.pace.seconds(BEFORE_SECONDS))
+        event = Event(number, fault.name, fault.subject)
+        self._history.add_event(event)
+        event.healed = float("inf")
+        try:
+            fault.inject()
+            event.detail = fault.detail
+            time.sleep(fault.seconds)
+        except Exception as error:
+            broken.append(f"{fault.name} of {fault.subject}: {type(error).__name__}: {error}")
+        fault.event = event
+        if not fault.lasting:
+            self._end(fault, broken)
+
+    def _end(self, fault: Fault, broken: list[str]) -> None:
+        try:
+            fault.heal()
+        except Exception as error:
+            broken.append(f"{fault.name} of {fault.subject}: {type(error).__name__}: {error}")
+        fault.event.healed = time.time()
+        fault.event.detail = fault.detail
+
+    # --- afterwards
+
+    def _settle(self, number: int, dead: list[str]) -> list[str]:
+        """Wait until all is well, or say what is not."""
+        self._load.stop()
+        limit = self._cloud.pace.settle_seconds + (self._cloud.pace.deadline if dead else 0.0)
+        end = time.monotonic() + limit
+        self._load.drain(limit)
+        found = self._until_well(lambda: self._look(number, dead), end)
+        answers = check.check_answers(self._history.of_round(number), self._history.events)
+        broken, self._load.broken = self._load.broken, []
+        return [*broken, *answers, *found]
+
+    def _until_well(self, look: Callable[[], list[str]], end: float) -> list[str]:
+        while True:
+            try:
+                found = look()
+            except (OSError, psycopg.Error, RuntimeError) as error:
+                found = [f"the cloud cannot be looked at: {error}"]
+            if not found or time.monotonic() > end:
+                return found
+            time.sleep(POLL_SECONDS)
+
+    def _look(self, number: int, dead: list[str]) -> list[str]:
+        found = self._look_at_state(number, dead)
+        if found:
+            return found
+        if said := self._cloud.check():
+            return said.splitlines()
+        listing = self._cloud.broker.control(
+            "list_queues", "name", "messages", "--no-table-headers"
+        )
+        if listing.returncode != 0:
+            return [f"the broker's queues cannot be listed: {listing.stderr.strip()}"]
+        return list(check.check_queues(listing.stdout, QUEUES))
+
+    def _look_at_state(self, number: int, dead: list[str]) -> list[str]:
+        ledger = self.read_ledger()
+        found = {
+            name: host.inventory()
+            for name, host in self._cloud.fleet.hosts.items()
+            if name not in dead
+        }
+        requests = self._history.of_round(number)
+        return [
+            *check.check_rest(ledger),
+            *check.check_outcomes(requests, ledger),
+            *check.check_once(self._history.requests, ledger),
+            *check.check_hosts(ledger, found, dead),
+            *check.check_boots(ledger, found),
+        ]
+
+    def read_ledger(self) -> Ledger:
+        """What the ledger holds now."""
+        with self._cloud.connect() as connection:
+            return read_ledger(connection)
+
+    def _note(
+        self, number: int, begun: float, healed: float, faults: list[Fault], violations: list[str]
+    ) -> None:
+        requests = self._history.of_round(number)
+        row: dict[str, Any] = {
+            "number": number,
+            "faults": [f"{fault.name} {fault.subject}" for fault in faults],
+            "requests": len(requests),
+            "accepted": sum(one.changes and one.status in (202, 204) for one in requests),
+            "seconds": round(time.time() - begun, 1),
+            "settled_seconds": round(time.time() - healed, 1),
+            "violations": violations,
+        }
+        self._history.rounds.append(row)
+        what = ", ".join(f"{fault.name} {fault.subject} {fault.detail}".strip() for fault in faults)
+        say(
+            f"round {number}: {what}: {row['requests']} requests, {row['accepted']} accepted, "
+            f"{row['seconds']} s, settled in {row['settled_seconds']} s, "
+            f"{len(violations)} violations"
+        )
+        for violation in violations[:SHOWN]:
+            say(f"    {violation}")
+
+    def note_instances(self) -> None:
+        """Put the final state of each instance into the history, as ledger and hosts see it."""
+        ledger = self.read_ledger()
+        found = {name: host.inventory() for name, host in self._cloud.fleet.hosts.items()}
+        for key, row in ledger.instances.items():
+            hosts = {
+                name: {
+                    "guest": one.guests.get(key),
+                    "disks": [generation for owner, generation in one.disks if owner == key],
+                }
+                for name, one in found.items()
+                if key in one.guests or any(owner == key for owner, _ in one.disks)
+            }
+            self._history.instances.append({"ledger": row, "hosts": hosts})

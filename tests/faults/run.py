@@ -1,0 +1,107 @@
+"""Faults on a real cloud: ``python -m tests.faults.run --seed 1 --rounds 20 --dir DIR``.
+
+Starts a cloud of its own in DIR, asks much of it while parts of it fail, and checks after each
+round that nothing was lost, done twice or left stuck. Exits 0 when all held, 1 on a violation, 2
+when it could not run. ``DIR/history.json`` says what happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from devstack.say import say
+from devstack.teardown import take_down
+from tests.faults.cloud import FaultCloud
+from tests.faults.fleet import unmount
+from tests.faults.history import History
+from tests.faults.load import Load, Rate
+from tests.faults.pace import Pace
+from tests.faults.rounds import Rounds
+from tests.faults.table import Deck, faults
+from tests.fixtures.rabbitmq import free_ports
+
+HELD, VIOLATED, FAILED = 0, 1, 2
+RATES = {"fake": Rate(instances=24, think=1.0), "libvirt": Rate(instances=7, think=6.0)}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tests.faults.run", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="of the faults and their order")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--dir", type=Path, required=True, help="all files lie below it")
+    parser.add_argument("--driver", choices=sorted(RATES), default="libvirt",
+                        help="fake has no guests, and is quick")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="shorter faults, shorter timeouts")
+    parser.add_argument("--only", default="", metavar="NAMES", help="only these kinds of faults")
+    parser.add_argument("--keep-going", action="store_true", help="go on after a violation")
+    parser.add_argument("--keep", action="store_true", help="leave the cloud's files and logs")
+    parser.add_argument("--list", action="store_true", help="show the faults and exit")
+    return parser
+
+
+@contextmanager
+def running(directory: Path, driver: str, *, quick: bool, keep: bool) -> Iterator[FaultCloud]:
+    """A cloud that runs; taken down at the end, also when it fails."""
+    cloud = FaultCloud(directory / "cloud", driver, free_ports(1), Pace(quick))
+    try:
+        cloud.start()
+        yield cloud
+    finally:
+        cloud.stop_keeping()
+        cloud.wake()
+        take_down(cloud.place.directory)
+        unmount(cloud.place.directory)
+        if not keep:
+            shutil.rmtree(cloud.place.directory, ignore_errors=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start the cloud and run the rounds."""
+    directory = arguments.dir.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    history = History(arguments.seed, arguments.driver)
+    only = frozenset(filter(None, arguments.only.split(",")))
+    violations = 0
+    with running(directory, arguments.driver, quick=arguments.quick, keep=arguments.keep) as cloud:
+        load = Load(cloud.place.clouds, history, RATES[arguments.driver], arguments.seed)
+        deck = Deck(cloud, arguments.seed, only)
+        rounds = Rounds(cloud, load, history, deck)
+        try:
+            for number in range(1, arguments.rounds + 1):
+                violations += len(rounds.run(number))
+                if violations and not arguments.keep_going:
+                    break
+            rounds.note_instances()
+        finally:
+            load.stop()
+            load.drain(1.0)
+            history.write(directory / "history.json")
+    say(f"{len(history.rounds)} rounds, {len(history.requests)} requests, {violations} violations")
+    for kind, count in history.counts().items():
+        say(f"    {kind}: {count}")
+    return VIOLATED if violations else HELD
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for."""
+    arguments = make_parser().parse_args(argv)
+    if arguments.list:
+        for kind in faults(arguments.driver):
+            say(f"{kind.__name__}: {(kind.__doc__ or '').splitlines()[0]}")
+        return HELD
+    try:
+        return run(arguments)
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
