@@ -30,6 +30,7 @@ class LocalCloud:
     :param hosts: the names of its hosts; the first two thirds are in zone `az1`, the rest in `az2`
     :param control: group → option → value for the conductors and the API
     :param agents: the same for the agents
+    :param others: hosts whom only the broker knows, for agents that a benchmark plays
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class LocalCloud:
         hosts: Sequence[str],
         control: Options | None = None,
         agents: Mapping[str, Mapping[str, Any]] | None = None,
+        others: Sequence[str] = (),
     ) -> None:
         self.place = place
         self.hosts = list(hosts)
@@ -52,6 +54,7 @@ class LocalCloud:
         self._port = first_port + 4
         self._control_options = control
         self._agent_options = agents or {}
+        self._others = others
 
     def start(self) -> None:
         """Start all that is not running yet, and wait until every host has sent a heartbeat.
@@ -75,7 +78,7 @@ class LocalCloud:
         """Start RabbitMQ unless it runs."""
         rights = {"api": api_rights("api")}
         rights |= {name: conductor_rights(name) for name in CONDUCTORS}
-        rights |= {name: agent_rights(name) for name in self.hosts}
+        rights |= {name: agent_rights(name) for name in (*self.hosts, *self._others)}
         self.broker.start(rights)
 
     def start_agent(self, host: str) -> None:

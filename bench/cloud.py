@@ -1,0 +1,85 @@
+"""A cloud of processes for a benchmark, in a directory of its own, removed afterwards."""
+
+import contextlib
+import io
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from devstack.control_plane import Options
+from devstack.local import DATABASE, PORTS, LocalCloud
+from devstack.place import Place, program
+from devstack.ports import free_ports
+from devstack.teardown import take_down
+
+CHECK_SECONDS = 120.0
+UNLIMITED = {"quota_instances": -1, "quota_cores": -1, "quota_memory_mb": -1}
+
+
+@contextmanager
+def running(
+    hosts: Sequence[str],
+    control: Options | None = None,
+    agents: Options | None = None,
+    others: Sequence[str] = (),
+) -> Iterator[LocalCloud]:
+    """A started cloud without quotas; what devstack says of its start and end is not shown.
+
+    :param control: group → option → value for the conductors and the API
+    :param agents: the same for the agents
+    :param others: hosts whom only the broker knows
+    """
+    options = {group: dict(values) for group, values in (control or {}).items()}
+    options["conductor"] = UNLIMITED | options.get("conductor", {})
+    with tempfile.TemporaryDirectory(prefix="paddock-bench-") as directory:
+        place = Place(Path(directory) / ".paddock")
+        place.directory.mkdir()
+        cloud = LocalCloud(place, free_ports(PORTS), hosts, options, agents, others)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                cloud.start()
+            yield cloud
+        finally:
+            with contextlib.redirect_stdout(io.StringIO()):
+                take_down(place.directory, purge=True)
+
+
+def memory(cloud: LocalCloud) -> dict[str, int]:
+    """The proportional set size of each of Paddock's own processes, in bytes (proc(5))."""
+    sizes = {}
+    for record in cloud.registry.records():
+        if record.role in ("api", "conductor", "compute") and cloud.registry.alive(record):
+            lines = Path(f"/proc/{record.pid}/smaps_rollup").read_text().splitlines()
+            (pss,) = (line.split()[1] for line in lines if line.startswith("Pss:"))
+            sizes[record.name] = int(pss) * 1024
+    return sizes
+
+
+def cpu_seconds(cloud: LocalCloud, name: str) -> float:
+    """The CPU time that a process has used."""
+    record = cloud.registry.find(name)
+    assert record is not None
+    fields = Path(f"/proc/{record.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def ask_database(cloud: LocalCloud, query: str) -> list[tuple[Any, ...]]:
+    """The rows of a query on the cloud's own database."""
+    url = cloud.database.url(DATABASE).replace("postgresql+psycopg:", "postgresql:")
+    with psycopg.connect(url) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def check(cloud: LocalCloud) -> str:
+    """What ``paddock-manage check`` finds wrong with the ledger; empty when nothing is."""
+    settings = str(cloud.place.settings("manage"))
+    command = [program("paddock-manage"), "--config-file", settings, "check"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
