@@ -13,14 +13,12 @@ from pathlib import Path
 
 from devstack.network import MOST_HOSTS
 from devstack.place import Place, StackFailed, api_port, forced_driver, require_free_port, written
-from devstack.processes import Registry
+from devstack.processes import STARTING, Registry
 from devstack.rings import LONG, RINGS
 from devstack.say import complain, say
 
 ROLE_OF_PROFILE = {"embedded": "embedded", "multihost": "api"}
 FEWEST_HOSTS = 2
-STARTING = "start"
-"""The role of a command that is starting a cloud."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """The processes that a stack started: each is a file, so that a later command can stop them all.
 
-A process is ours when its record's pid still has the recorded start time, or when it carries our
-mark in its environment (which finds one whose record was never written).
+A process is ours when its record's pid still has the recorded start time, or when it carries one of
+our marks in its environment (which finds one whose record was never written).
 """
 
 import json
@@ -15,7 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MARK = "PADDOCK_STACK_RUN"
+HELPER = "PADDOCK_STACK_HELPER"
+"""Marks what a command runs to its end while it starts the cloud."""
 POLL_SECONDS = 0.05
+KILL_SECONDS = 5.0
+STARTING = "start"
+"""The role of a command that is starting the cloud."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def is_running(pid: int) -> bool:
     return fields is not None and fields[0] not in "ZX"
 
 
-def end(pids: Sequence[int], timeout: float = 5.0) -> None:
+def end(pids: Sequence[int], timeout: float = KILL_SECONDS) -> None:
     """SIGTERM, then SIGKILL to what is left after `timeout` seconds; all must be known as ours."""
     started = {pid: _started(pid) for pid in pids}
 
@@ -121,7 +126,7 @@ class Registry:
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
-                env={**os.environ, **(env or {}), MARK: str(self.run)},
+                env={**_without_helper(), **(env or {}), MARK: str(self.run)},
                 cwd="/",
                 start_new_session=True,
             )
@@ -137,20 +142,15 @@ class Registry:
 
     @contextmanager
     def enrolled(self, role: str) -> Iterator[None]:
-        """Remember this very process meanwhile, so that it can be stopped, and mark its children.
-
-        Killed, it leaves children behind that no record names: they are found by the mark.
-        """
+        """Remember this very process meanwhile, so that it can be stopped, and mark its helpers."""
         self.run.mkdir(parents=True, exist_ok=True)
         pid = os.getpid()
         self._write(Record(role, role, "", pid, _started(pid), boot_id(), "", "", "SIGTERM"))
-        former, os.environ[MARK] = os.environ.get(MARK), str(self.run)
+        os.environ[HELPER] = str(self.run)
         try:
             yield
         finally:
-            os.environ.pop(MARK)
-            if former is not None:
-                os.environ[MARK] = former
+            os.environ.pop(HELPER)
             (self.run / f"{role}.json").unlink(missing_ok=True)
 
     def records(self) -> list[Record]:
@@ -179,31 +179,49 @@ class Registry:
             return False
         return fields[1] == record.started
 
-    def stop(self, record: Record, timeout: float = 10.0) -> None:
-        """Ask the process to end, kill it and its session after `timeout` seconds, forget it."""
+    def stop(self, record: Record, timeout: float = 10.0) -> bool:
+        """Ask the process to end, kill it and its session after `timeout` seconds, forget it.
+
+        :returns: whether it had to be killed.
+        """
+        killed = False
         if self.alive(record):
             _send(record.pid, signal.Signals[record.stop_signal])
             if not wait_until(lambda: not self.alive(record), timeout):
+                killed = True
                 _send(record.pid, signal.SIGKILL)
-                wait_until(lambda: not self.alive(record), timeout)
+                wait_until(lambda: not self.alive(record), KILL_SECONDS)
         end([pid for pid in self.marked() if _session(pid) == record.pid])
         if child := self._children.pop(record.pid, None):
             child.poll()
         (self.run / f"{record.name}.json").unlink(missing_ok=True)
+        return killed
 
-    def stop_all(self, records: Sequence[Record], timeout: float = 10.0) -> None:
-        """Ask all of them at once, then stop each as `stop` does."""
+    def stop_all(self, records: Sequence[Record], timeout: float = 10.0) -> list[str]:
+        """Ask all of them at once, kill those that are left after `timeout` seconds, forget them.
+
+        :returns: the names of those that had to be killed.
+        """
         for record in records:
             if self.alive(record):
                 _send(record.pid, signal.Signals[record.stop_signal])
         wait_until(lambda: not any(map(self.alive, records)), timeout)
-        for record in records:
-            self.stop(record, timeout=1.0)
+        return [record.name for record in records if self.stop(record, timeout=0)]
 
-    def marked(self) -> list[int]:
-        """Every running process with our mark in its environment, recorded or not."""
-        mark = f"{MARK}={self.run}".encode()
-        return [pid for pid in all_pids() if pid != os.getpid() and mark in _environment(pid)]
+    def wake(self) -> None:
+        """Let those of our processes go on that stand still: they could not even end."""
+        recorded = [record.pid for record in self.records() if self.alive(record)]
+        for pid in {*recorded, *self.marked()}:
+            _send(pid, signal.SIGCONT)
+
+    def marked(self, *marks: str) -> list[int]:
+        """Every running process with one of our marks in its environment, recorded or not."""
+        wanted = {f"{mark}={self.run}".encode() for mark in marks or (MARK, HELPER)}
+        return [pid for pid in all_pids() if pid != os.getpid() and wanted & _environment(pid)]
+
+    def stop_helpers(self) -> None:
+        """End what a command that was killed has left half done."""
+        end(self.marked(HELPER))
 
     def stop_strays(self) -> None:
         """End what carries our mark although no record names it."""
@@ -234,8 +252,12 @@ def _session(pid: int) -> int:
         return -1
 
 
-def _environment(pid: int) -> list[bytes]:
+def _environment(pid: int) -> set[bytes]:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
     except OSError:
-        return []
+        return set()
+
+
+def _without_helper() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != HELPER}

@@ -11,14 +11,24 @@ from pathlib import Path
 
 from devstack import network
 from devstack.hosts import HostNet
-from devstack.processes import Record, Registry, end, is_running
+from devstack.processes import STARTING, Registry, end, is_running
 from devstack.say import say, step
 
 URI_FILE = "hypervisor-uri"
 """Names the URI of the hypervisor that the embedded cloud's guests are on."""
 
-WAVES = ({"embedded", "compute", "api"}, {"conductor"})
-"""Roles that end together, before everything else in the reverse order of its start."""
+WAVES = (
+    {STARTING},
+    {"embedded", "compute", "api"},
+    {"conductor"},
+    {"libvirtd"},
+    {"rabbitmq", "postgres"},
+)
+"""Roles that end together, one wave after the other; everything else ends after them."""
+
+VIRSH_SECONDS = 20.0
+GRACE_SECONDS = 28.0
+"""How long a wave may take; Paddock's own processes take less (see paddock/service.py)."""
 
 
 def take_down(directory: Path, *, purge: bool = False) -> None:
@@ -28,9 +38,9 @@ def take_down(directory: Path, *, purge: bool = False) -> None:
     """
     directory = directory.resolve()
     registry = Registry(directory)
-    records = registry.records()
-    with step(f"Stopping {len(records)} process{'es' * (len(records) != 1)}"):
-        _stop_processes(registry, records)
+    count = len(registry.records())
+    with step(f"Stopping {count} process{'es' * (count != 1)}"):
+        _stop_processes(registry)
     with step("Removing guests"):
         _destroy_shared_guests(directory)
         end(guests(directory))
@@ -58,11 +68,14 @@ def guests(directory: Path) -> list[int]:
     return [pid for pid in found if pid and is_running(pid) and _works_on(pid, directory)]
 
 
-def _stop_processes(registry: Registry, records: list[Record]) -> None:
-    for wave in WAVES:
-        registry.stop_all([record for record in records if record.role in wave])
-    for record in reversed(registry.records()):
-        registry.stop(record)
+def _stop_processes(registry: Registry) -> None:
+    registry.wake()
+    others = {record.role for record in registry.records()}.difference(*WAVES)
+    for wave in (*WAVES, others):
+        records = [record for record in registry.records() if record.role in wave]
+        for name in registry.stop_all(records, GRACE_SECONDS):
+            say(f"  {name} did not end within {GRACE_SECONDS:.0f} s and was killed")
+        registry.stop_helpers()
 
 
 def _destroy_shared_guests(directory: Path) -> None:
@@ -71,17 +84,22 @@ def _destroy_shared_guests(directory: Path) -> None:
         uri = (directory / URI_FILE).read_text().strip()
     except OSError:
         return
-    if uri not in ("qemu:///system", "qemu:///session") or not shutil.which("virsh"):
+    if uri != "qemu:///system" or not shutil.which("virsh"):
         return
-    for domain in _virsh(uri, "list", "--all", "--uuid").split():
-        if f"{directory}/" in _virsh(uri, "dumpxml", domain):
-            _virsh(uri, "destroy", domain)
-            _virsh(uri, "undefine", domain, "--managed-save", "--nvram", "--snapshots-metadata")
+    try:
+        for domain in _virsh(uri, "list", "--all", "--uuid").split():
+            if f"{directory}/" in _virsh(uri, "dumpxml", domain):
+                _virsh(uri, "destroy", domain)
+                _virsh(uri, "undefine", domain, "--managed-save", "--nvram", "--snapshots-metadata")
+    except subprocess.TimeoutExpired:
+        say(f"  {uri} does not answer: its guests are ended without it, and stay defined there")
 
 
 def _virsh(uri: str, *arguments: str) -> str:
     command = ["virsh", "--connect", uri, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=VIRSH_SECONDS, check=False
+    )
     return done.stdout
 
 

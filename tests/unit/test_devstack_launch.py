@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from devstack.cmd import STARTING, parse
+from devstack.cmd import parse
 from devstack.launch import purpose
 from devstack.place import CHECKOUT
-from devstack.processes import Registry
+from devstack.processes import STARTING, Registry
 
 
 def launch(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from devstack.processes import Registry, is_running, wait_until
+from devstack.processes import STARTING, Registry, is_running, stat_fields, wait_until
+from devstack.teardown import GRACE_SECONDS, take_down
+from paddock import service
 
 STUBBORN = ["sh", "-c", "trap '' TERM; touch $0; while :; do sleep 0.05; done"]
 
@@ -38,8 +42,43 @@ def test_a_process_that_ignores_the_signal_is_killed_with_its_children(
     deaf = tmp_path / "deaf"
     record = registry.spawn("compute", [*STUBBORN, str(deaf)])
     assert wait_until(deaf.exists, 5)
-    registry.stop(record, timeout=0.2)
+    assert registry.stop(record, timeout=0.2)
     assert registry.marked() == []
+
+
+def test_of_several_processes_those_are_named_that_had_to_be_killed(
+    registry: Registry, tmp_path: Path
+) -> None:
+    deaf = tmp_path / "deaf"
+    records = [
+        registry.spawn("api", ["sleep", "60"]),
+        registry.spawn("compute", [*STUBBORN, str(deaf)], host="h1"),
+    ]
+    assert wait_until(deaf.exists, 5)
+    assert registry.stop_all(records, timeout=0.5) == ["compute-h1"]
+    assert (registry.records(), registry.marked()) == ([], [])
+
+
+def test_down_ends_a_process_that_stands_still(registry: Registry) -> None:
+    record = registry.spawn("libvirtd", ["sleep", "60"], host="h1")
+    os.kill(record.pid, signal.SIGSTOP)
+    assert wait_until(lambda: (stat_fields(record.pid) or "?")[0] == "T", 5)
+    take_down(registry.run.parent)
+    assert (registry.records(), registry.marked()) == ([], [])
+
+
+def test_down_waits_longer_than_a_service_may_take_to_stop() -> None:
+    assert GRACE_SECONDS > service.STOP_SECONDS + service.EXIT_SECONDS
+
+
+def test_down_ends_what_a_killed_start_was_running(registry: Registry) -> None:
+    with registry.enrolled(STARTING):
+        helper = subprocess.Popen(["sleep", "60"])
+        record = registry.spawn("api", ["sleep", "60"])
+    assert registry.marked("PADDOCK_STACK_HELPER") == [helper.pid]
+    registry.stop_helpers()
+    assert helper.wait(5) == -signal.SIGTERM
+    assert registry.alive(record)
 
 
 def test_a_stranger_that_got_the_pid_of_ours_is_left_alone(registry: Registry) -> None:
