@@ -56,16 +56,20 @@ def build(target: Path, say: Callable[[str], None]) -> GuestImages:
         cmdline=CMDLINE,
     )
     stamp = target / "stamp.json"
-    package = kernel.find_package()
-    if _is_current(images, stamp, package):
+    built = _read(stamp) if all(path.exists() for path in _list_files(images)) else {}
+    wanted = {"sources": _digest_sources(), "lists": str(kernel.read_lists_age())}
+    if wanted.items() <= built.items():
         return images
-    tools.check()
-    if package is None:
-        raise BuildError(f"apt knows no {kernel.META_PACKAGE}: run apt-get update first")
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".building-") as work:
-        _build_into(Path(work), images, package, say)
-    stamp.write_text(json.dumps(_describe(package)))
+    package = kernel.find_package()
+    current = str(package) if package else built.get("kernel")
+    if built.get("sources") != wanted["sources"] or built.get("kernel") != current:
+        tools.check()
+        if package is None:
+            raise BuildError(f"apt knows no {kernel.META_PACKAGE}: run apt-get update first")
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target, prefix=".building-") as work:
+            _build_into(Path(work), images, package, say)
+    stamp.write_text(json.dumps({**wanted, "kernel": current}))
     return images
 
 
@@ -76,7 +80,7 @@ def _build_into(
     made = {path: work / path.name for path in _list_files(images)}
     for folder in ("kernel", "root", "boot"):
         (work / folder).mkdir()
-    say(f"downloading the guest's kernel, {package.name} {package.version}")
+    say(f"downloading the guest's kernel, {package}")
     unpacked = kernel.unpack(package, work / "kernel")
     say("building the guest's initramfs and disks")
     unpacked.image.replace(made[images.vmlinuz])
@@ -93,22 +97,19 @@ def _list_files(images: GuestImages) -> tuple[Path, ...]:
     return (images.vmlinuz, images.initrd, images.disk, images.boot)
 
 
-def _describe(package: kernel.KernelPackage) -> dict[str, str]:
-    """What the images are made of."""
+def _digest_sources() -> str:
     digest = hashlib.sha256()
     for source in sorted(path for path in initramfs.SOURCES.iterdir() if path.is_file()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return {"sources": digest.hexdigest(), "kernel": f"{package.name} {package.version}"}
+    return digest.hexdigest()
 
 
-def _is_current(images: GuestImages, stamp: Path, package: kernel.KernelPackage | None) -> bool:
-    if not all(path.exists() for path in (*_list_files(images), stamp)):
-        return False
-    built = json.loads(stamp.read_text())
-    if package is None:
-        name, version = built["kernel"].split()
-        package = kernel.KernelPackage(name, version)
-    return bool(built == _describe(package))
+def _read(stamp: Path) -> dict[str, str]:
+    """What the images were made of; nothing when that is not known."""
+    try:
+        return dict(json.loads(stamp.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 if __name__ == "__main__":

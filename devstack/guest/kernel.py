@@ -10,6 +10,8 @@ from devstack.guest.tools import BuildError, run
 
 META_PACKAGE = "linux-image-cloud-amd64"
 
+APT_LISTS = Path("/var/lib/apt/lists")
+
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "evdev", "button")
 """What the guest loads; ext4, AF_PACKET and the SMBIOS entries in sysfs are built in."""
 
@@ -21,6 +23,9 @@ class KernelPackage:
     name: str
     version: str
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -28,6 +33,14 @@ class Kernel:
 
     image: Path
     modules: tuple[Path, ...]
+
+
+def read_lists_age() -> int:
+    """When apt's lists last changed, in nanoseconds since 1970; 0 where there are none."""
+    try:
+        return APT_LISTS.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def find_package() -> KernelPackage | None:
