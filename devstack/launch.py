@@ -32,7 +32,7 @@ def _launch(options: argparse.Namespace, place: Place, arguments: Sequence[str])
         return run(options, place)
     refuse(options, place)
     if options.command != "status" or not venv.STAMP.exists():
-        venv.prepare(purpose(options))
+        venv.prepare(purpose(options), tests=options.command == "test")
     return _become(arguments)
 
 

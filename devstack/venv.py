@@ -29,14 +29,15 @@ class CannotPrepare(RuntimeError):
     """The virtual environment could not be made; the text says why."""
 
 
-def prepare(purpose: str) -> None:
+def prepare(purpose: str, *, tests: bool = False) -> None:
     """Install the purpose's Debian packages where possible, then bring `.venv` up to date.
 
     :param purpose: a key of packages.PURPOSES, or empty when no Debian packages are wanted.
+    :param tests: whether what tests need must be in `.venv`; it stays when it is.
     :raises CannotPrepare: when pip fails.
     """
     with _alone():
-        _prepare(purpose)
+        _prepare(purpose, tests)
 
 
 @contextmanager
@@ -54,21 +55,21 @@ def _alone() -> Iterator[None]:
         os.close(checkout)
 
 
-def _prepare(purpose: str) -> None:
+def _prepare(purpose: str, tests: bool) -> None:
     if purpose:
         _install_packages(purpose)
     if UNFINISHED.exists() or not (VENV / "bin" / "python").exists():
         with step("Making .venv"):
             _make()
-    current = _fingerprint()
+    extras = _extras(tests)
+    current = _fingerprint(extras)
     if STAMP.exists() and STAMP.read_text() == current:
         return
-    extras = _extras()
     say(f"Python packages for .venv: {' '.join(_requirements(extras))}, and what they need")
     with tempfile.NamedTemporaryFile(prefix="paddock-pip-", suffix=".log") as log:
         path = Path(log.name)
         with step("Installing Paddock into .venv", lambda: last_line(path)):
-            _run([*_pip(), f".[{','.join(extras)}]"], path)
+            _run([*_pip(), f".[{','.join(extras)}]" if extras else "."], path)
     STAMP.write_text(current)
 
 
@@ -90,8 +91,11 @@ def _install_packages(purpose: str) -> None:
         say(f"Going on with what is there: {refusal}")
 
 
-def _extras() -> list[str]:
-    return ["test", "libvirt"] if packages.can_build_libvirt() else ["test"]
+def _extras(tests: bool) -> list[str]:
+    """What is wanted beside the project's own needs, and what is there of it already."""
+    there = json.loads(STAMP.read_text())["extras"] if STAMP.exists() else []
+    wanted = {"test": tests, "libvirt": packages.can_build_libvirt()}
+    return [extra for extra, want in wanted.items() if want or extra in there]
 
 
 def _requirements(extras: list[str]) -> list[str]:
@@ -104,10 +108,10 @@ def _requirements(extras: list[str]) -> list[str]:
     return [line.split(">")[0] for line in lines if line]
 
 
-def _fingerprint() -> str:
+def _fingerprint(extras: list[str]) -> str:
     parts = {
         "setup.cfg": hashlib.sha256((ROOT / "setup.cfg").read_bytes()).hexdigest(),
-        "extras": _extras(),
+        "extras": extras,
         "python": sys.version,
         "place": str(ROOT),
     }
