@@ -1,0 +1,135 @@
+"""What happens in a schedule, made from its seed before it begins; parts can be left out."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from tests.simulation.bus import Weather
+from tests.simulation.trouble import Rates
+
+EMPHASES: dict[str, dict[str, float]] = {
+    "power": {"vm-poweroff": 5, "vm-poweron": 8, "os-start": 2, "delete": 1},
+    "delete": {"delete": 4, "forceDelete": 2, "vm-poweron": 3, "os-start": 2},
+    "reset": {"os-resetState": 4, "vm-poweron": 2, "vm-poweroff": 2, "reboot-hard": 2},
+    "mixed": {},
+    "still": {"pause": 3, "unpause": 3, "suspend": 4, "resume": 4},
+    "reboot": {"reboot-hard": 4, "reboot-soft": 4, "os-stop": 2, "os-start": 3},
+}
+FAULTS = {
+    "crash agent": 6,
+    "fuse agent": 8,
+    "fuse conductor": 4,
+    "stop agent": 2,
+    "freeze agent": 3,
+    "crash conductor": 2,
+    "freeze conductor": 1,
+    "power": 4,
+    "cut host": 4,
+    "cut conductor": 1,
+    "cut database": 1,
+    "hang hypervisor": 2,
+    "deaf": 1,
+    "guest": 4,
+    "jump": 1,
+    "fence": 1,
+    "pause host": 1,
+    "lose epoch": 1,
+    "intruder": 1,
+}
+STARTS = ("nothing", "active", "active", "off", "off", "stopped", "paused", "suspended")
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that happens at a moment.
+
+    :ivar salt: seed of all that is decided then
+    """
+
+    at: float
+    what: str
+    salt: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule.
+
+    :ivar start: what the instance that is there at the beginning is
+    :ivar order: seed of who is next and of all mishaps
+    """
+
+    seed: int
+    order: int
+    start: str
+    hosts: int
+    emphasis: str
+    length: float
+    preempt: float
+    reaper_interval: float
+    weather: Weather
+    rates: Rates
+    items: tuple[Item, ...]
+
+    def without(self, part: range) -> Plan:
+        """The plan without some of its items."""
+        kept = (item for place, item in enumerate(self.items) if place not in part)
+        return replace(self, items=tuple(kept))
+
+
+def make(seed: int) -> Plan:
+    """The plan of a seed."""
+    source = random.Random(seed)
+    length = source.choice([6.0, 9.0, 14.0])
+    return Plan(
+        seed=seed,
+        order=source.getrandbits(32),
+        start=source.choice(STARTS),
+        hosts=source.choice([2, 2, 2, 3]),
+        emphasis=source.choice(sorted(EMPHASES)),
+        length=length,
+        preempt=source.choice([0.0, 0.0, 0.1, 0.4]),
+        reaper_interval=source.choice([1.0, 1.5, 2.0]),
+        weather=_weather(source),
+        rates=_rates(source),
+        items=_items(source, length),
+    )
+
+
+def _weather(source: random.Random) -> Weather:
+    if source.random() < 0.35:
+        return Weather()
+    return Weather(
+        lose_request=source.choice([0, 0.03, 0.1]),
+        lose_reply=source.choice([0, 0.03, 0.1]),
+        double=source.choice([0, 0.03, 0.1]),
+        late=source.choice([0, 0.03, 0.15]),
+        longest=source.choice([0.01, 0.3]),
+    )
+
+
+def _rates(source: random.Random) -> Rates:
+    if source.random() < 0.35:
+        return Rates(slow=source.choice([0.1, 1.0]))
+    return Rates(
+        slow=source.choice([0.1, 1.0, 4.0]),
+        fail_before=source.choice([0, 0.05]),
+        fail_after=source.choice([0, 0.05]),
+        hang=source.choice([0, 0, 0.03]),
+        commit_unknown=source.choice([0, 0, 0.03]),
+        commit_undone=source.choice([0, 0, 0.02]),
+        commit_repeat=source.choice([0, 0.02]),
+    )
+
+
+def _items(source: random.Random, length: float) -> tuple[Item, ...]:
+    names, weights = list(FAULTS), list(FAULTS.values())
+    wishes = ["ask"] * source.randint(2, 5)
+    if source.random() < 0.3:
+        wishes.append("create")
+    faults = source.choices(names, weights, k=source.choice([0, 1, 1, 2, 2, 3]))
+    items = [
+        Item(source.random() * length, what, source.getrandbits(32)) for what in wishes + faults
+    ]
+    return tuple(sorted(items, key=lambda item: item.at))
