@@ -25,13 +25,17 @@ def take(turn: Turn, instance: Instance, host: str, kinds: tuple[str, ...], acti
     vcpus, memory = (instance.vcpus, instance.memory_mb) if COMPUTE in kinds else (0, 0)
     disk = instance.disk_gb if DISK in kinds else 0
     conf = turn.conf
+    room = []
+    if COMPUTE in kinds:
+        room.append(Host.claimed_vcpus + vcpus <= Host.vcpus * conf.cpu_ratio)
+        room.append(Host.claimed_memory_mb + memory <= Host.memory_mb * conf.memory_ratio)
+    if DISK in kinds:
+        room.append(Host.claimed_disk_gb + disk <= Host.disk_gb * conf.disk_ratio)
     taken = turn.change(
         Host,
         Host.name == host,
         *is_open(),
-        Host.claimed_vcpus + vcpus <= Host.vcpus * conf.cpu_ratio,
-        Host.claimed_memory_mb + memory <= Host.memory_mb * conf.memory_ratio,
-        Host.claimed_disk_gb + disk <= Host.disk_gb * conf.disk_ratio,
+        *room,
         claimed_vcpus=Host.claimed_vcpus + vcpus,
         claimed_memory_mb=Host.claimed_memory_mb + memory,
         claimed_disk_gb=Host.claimed_disk_gb + disk,

@@ -10,7 +10,7 @@ from conductor import claims
 from conductor.db.models import Aggregate, Host, Instance, Leftover, Step
 from conductor.plan import LIVE
 from conductor.routing import Candidate, Route, Wish, route
-from conductor.turn import Turn
+from conductor.turn import Moved, Turn
 from paddock.actions import CLEANING
 
 
@@ -84,6 +84,7 @@ def claim_first(
 
     :param refuse: makes the error that is raised when no host can
     :return: the host's name
+    :raises Moved: others took the room meanwhile
     """
     found = route(wish, candidates(turn))
     for host in found.hosts:
@@ -91,4 +92,6 @@ def claim_first(
         kinds = (claims.COMPUTE,) if here else (claims.COMPUTE, claims.DISK)
         if claims.take(turn, instance, host, kinds, action_id):
             return host
+    if found.hosts:
+        raise Moved
     raise refuse(found)

@@ -64,6 +64,8 @@ class LedgerContract:
         answers = at_once(CREATES, lambda _: ledger.create(flavor_id=flavor))
         refused = [answer for answer in answers if not isinstance(answer, list)]
         assert {type(answer) for answer in refused} == {NoValidHost}
+        full = "No valid host was found: not enough vCPUs (3)."
+        assert {answer.message for answer in refused} <= {full, full.replace("vCPUs", "memory")}
         assert len(refused) == CREATES - 30
         hosts = ledger.rows(sa.select(Host))
         assert [host.claimed_memory_mb for host in hosts] == [5120, 5120, 5120]

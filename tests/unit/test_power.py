@@ -86,6 +86,14 @@ def test_power_on_prefers_the_host_with_the_disk(lab: Lab, params: dict[str, str
     assert lab.ledger.show(vm).generation == 1
 
 
+def test_a_disk_that_no_longer_fits_its_host_is_powered_on_there(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.change(Host, "h1", disk_gb=0)
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az1")
+    lab.run()
+    assert lab.ledger.show(vm).host == "h1"
+
+
 def test_os_start_of_a_powered_off_machine_is_power_on_without_a_zone(lab: Lab) -> None:
     vm = lab.off("h1")
     lab.ledger.do(vm, "os-start")
