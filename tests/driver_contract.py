@@ -158,6 +158,14 @@ class DriverContract:
         line = self.printed(lab, lab.driver, guest, 1)
         assert line["mark"] == "first"
 
+    def test_only_an_active_guest_is_launched_by_somebody(self, lab: Lab) -> None:
+        guest, launch = lab.guest(), launched()
+        assert lab.driver.launched_by(guest.id) is None
+        lab.driver.launch(guest, launch)
+        assert lab.driver.launched_by(guest.id) == launch.action_id
+        lab.driver.shut_down(guest.id, 0, quiet())
+        assert lab.driver.launched_by(guest.id) is None
+
     def test_a_barred_launch_leaves_nothing(self, lab: Lab) -> None:
         guest = lab.guest()
         with pytest.raises(LaunchBarred):

@@ -69,6 +69,16 @@ class Driver(abc.ABC):
     def seen(self, instance_id: str) -> Seen:
         """What the guest is now; GONE when there is no domain and no saved memory."""
 
+    def launched_by(self, instance_id: str) -> str | None:
+        """The action that launched the guest which is active now; None when none is.
+
+        This asks for everything; a driver that can look at one guest alone does so.
+        """
+        for one in self.found():
+            if one.instance_id == instance_id and one.seen in (Seen.RUNNING, Seen.PAUSED):
+                return one.launched_by
+        return None
+
     @abc.abstractmethod
     def launch(self, guest: GuestSpec, launch: Launch) -> None:
         """Have the guest running from its disk, making the disk from the image when no disk of

@@ -100,6 +100,12 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
         guest = self._guests.load(instance_id)
         return guest.seen if guest else Seen.GONE
 
+    def launched_by(self, instance_id: str) -> str | None:
+        """See the base."""
+        self._behave("launched_by", instance_id)
+        guest = self._guests.load(instance_id)
+        return guest.launched_by if guest and guest.seen in (Seen.RUNNING, Seen.PAUSED) else None
+
     def launch(self, guest: GuestSpec, launch: Launch) -> None:
         """See the base."""
         self._behave("launch", guest.id)
@@ -227,7 +233,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
     ) -> None:  # fmt: skip
         """Be slow, hang or fail as told; ``longest`` bounds the delay, not the hanging."""
         how = self.control.take(method, instance_id)
-        changes = method not in ("connect", "facts", "found", "seen", "console")
+        changes = method not in ("connect", "facts", "found", "seen", "launched_by", "console")
         delay = how.delay + (self._conf.fake.delay if changes else 0.0)
         until = time.monotonic() + min(delay, delay if longest is None else longest)
         while time.monotonic() < until or (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,13 @@ def offload(driver: Driver) -> Driver:
 
 def _primitives(driver: Driver) -> set[str]:
     bases = [Driver, *(kind for kind in CAPABILITIES if isinstance(driver, kind))]
-    return {name for base in bases for name in base.__abstractmethods__}
+    return {name for base in bases for name in vars(base) if _is_own(type(driver), base, name)}
+
+
+def _is_own(kind: type, base: type, name: str) -> bool:
+    """Whether it is a primitive of the driver's own: what a base does, it does by primitives."""
+    found = getattr(kind, name)
+    return inspect.isfunction(found) and not name.startswith("_") and found is not vars(base)[name]
 
 
 def _offloaded(method: Callable[..., Any]) -> Callable[..., Any]:

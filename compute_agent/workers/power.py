@@ -23,9 +23,13 @@ def power_off(job: Job, driver: Driver) -> None:
 
 
 def reboot(job: Job, driver: Driver) -> None:
-    """Shut down and launch: a ``SOFT`` one asks the guest first, a ``HARD`` one does not."""
-    wait = job.shutdown_wait if job.order.params.get("type") == "SOFT" else 0.0
-    driver.shut_down(job.instance_id, wait, job.line)
+    """Shut down and launch: a ``SOFT`` one asks the guest first, a ``HARD`` one does not.
+
+    A guest that runs by this very action was rebooted by an attempt before this one.
+    """
+    if driver.launched_by(job.instance_id) != job.order.action_id:
+        wait = job.shutdown_wait if job.order.params.get("type") == "SOFT" else 0.0
+        driver.shut_down(job.instance_id, wait, job.line)
     driver.launch(job.guest, job.launch)
 
 

@@ -81,6 +81,21 @@ def test_a_reboot_boots_once_more(lab: AgentLab, how: str) -> None:
     assert how == "HARD" or time.monotonic() - begun >= 0.3
 
 
+@pytest.mark.parametrize("how", ["SOFT", "HARD"])
+def test_a_reboot_that_a_crash_kept_from_being_told_is_not_done_again(
+    lab: AgentLab, how: str
+) -> None:
+    guest = lab.running()
+    lab.driver.control.set("seen", HANG, guest.id)
+    row = lab.run(StepKind.REBOOT, guest, params={"type": how})
+    eventually(lambda: "boots=2" in lab.driver.console(guest.id, 1), "the reboot")
+    lab.stop(0.1)
+    lab.driver.control.clear()
+    lab.start()
+    assert (ended(row).status, row.attempt) == ("succeeded", 2)
+    assert "boots=2" in lab.driver.console(guest.id, 1)
+
+
 def test_a_disk_comes_from_another_host_and_leaves_it_afterwards(lab: AgentLab) -> None:
     away = FakeDriver(factories.agent_conf(lab.root, "h2"))
     away.connect(CLOUD, lambda *_: None)

@@ -109,6 +109,11 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         look = self._guest(instance_id).look()
         return look.seen if look else Seen.GONE
 
+    def launched_by(self, instance_id: str) -> str | None:
+        """See the base."""
+        look = self._guest(instance_id).look()
+        return look.marks.launched_by if look and look.active and look.marks else None
+
     def launch(self, guest: GuestSpec, launch: Launch) -> None:
         """See the base."""
         self._consoles.trim(guest.id)
