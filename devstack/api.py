@@ -69,9 +69,11 @@ class Api:
     def hosts_up(self) -> set[str]:
         """The names of all that is up, hosts and conductors; none while the API is not there."""
         try:
-            self.sign_in()
+            if not self.token:
+                self.sign_in()
             services = self.get("/compute/v2.1/services")["services"]
         except ApiFailed:
+            self.token = ""
             return set()
         return {service["host"] for service in services if service["state"] == "up"}
 

@@ -135,7 +135,8 @@ def _bring_up(options: argparse.Namespace, place: Place) -> int:
 
     refuse(options, place)
     try:
-        with Registry(place.directory).enrolled(STARTING):
+        cache = str(place.directory / "cache")  # where libraries keep what they find out
+        with Registry(place.directory).enrolled(STARTING, XDG_CACHE_HOME=cache):
             _start(options, place)
     except Exception as failure:
         failure.add_note(f"Logs: {place.directory}/log")

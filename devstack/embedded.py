@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from devstack import packages
 from devstack.api import Api
 from devstack.clouds import write_clouds, write_users
 from devstack.embedded_layout import ADDRESSES, HOSTS, agent_options
@@ -19,9 +20,14 @@ from devstack.preparation import Preparation
 from devstack.processes import Registry, wait_until
 from devstack.say import last_line, say, step
 from devstack.teardown import URI_FILE
+from devstack.user_daemon import UserDaemon
 
 ROLE = "embedded"
 READY_SECONDS = 60.0
+
+
+class NoHypervisor(Exception):
+    """No real guest can be started here; the text says what is missing."""
 
 
 class Embedded:
@@ -49,8 +55,7 @@ class Embedded:
             self._wait_ready()
 
     def _start_anew(self) -> None:
-        uri = self._hypervisor()
-        guest = self._guest() if uri else None
+        uri, guest = self._hypervisor()
         write_users(self.place.users, write_clouds(self.place.clouds, self.url))
         connection = f"sqlite:///{self.place.directory}/paddock.db"
         Preparation(self.place, {"database": {"connection": connection}}).run(ADDRESSES, guest)
@@ -58,38 +63,45 @@ class Embedded:
         command = [sys.executable, "-m", "devstack.embedded_process", str(self.place.directory)]
         self.registry.spawn(ROLE, command)
 
-    def _hypervisor(self) -> str | None:
-        """The URI of a hypervisor that really starts a guest; None for the fake driver.
+    def _hypervisor(self) -> tuple[str | None, GuestImages | None]:
+        """The URI of a hypervisor that really starts a guest, and the guest; None: a fake driver.
 
         :raises StackFailed: libvirt is demanded and cannot be had
         """
         forced = forced_driver()
         if forced == "fake":
-            return None
-        uri, why = self._choose()
-        if uri is None and forced == "libvirt":
-            raise StackFailed(f"no hypervisor starts a guest here: {why}")
-        if uri is None:
+            return None, None
+        try:
+            uri = self._choose()
+            return uri, self._guest()
+        except NoHypervisor as reason:
+            absent = " ".join(packages.missing(packages.needed("embedded")))
+            why = f"{reason}; these packages are missing: {absent}" if absent else str(reason)
+            if forced == "libvirt":
+                raise StackFailed(f"no real guest can be started here: {why}") from reason
             say(f"The hosts have no hypervisor, only the fake driver: {why}")
-        else:
-            (self.place.directory / URI_FILE).write_text(uri + "\n")
-        return uri
+            return None, None
 
-    def _choose(self) -> tuple[str | None, str]:
+    def _choose(self) -> str:
         try:
             from compute_agent.drivers.libvirt.choose import choose
         except ImportError as error:
-            return None, f"libvirt's Python binding is missing ({error})."
+            raise NoHypervisor(str(error)) from error
+        if os.geteuid() != 0:
+            os.environ.update(UserDaemon(self.place.directory, self.registry).start())
         with step("Looking for a hypervisor that starts guests"):
             choice = choose(self.place.directory / "hypervisor")
-        return choice.uri, choice.why
+        if choice.uri is None:
+            raise NoHypervisor(choice.why)
+        (self.place.directory / URI_FILE).write_text(choice.uri + "\n")
+        return choice.uri
 
     def _guest(self) -> GuestImages:
         with step("Building the test guest"):
             try:
                 return build(self.place.guest, say)
             except BuildError as error:
-                raise StackFailed(f"The test guest cannot be built: {error}") from error
+                raise NoHypervisor(f"the test guest cannot be built ({error})") from error
 
     def _refuse_other(self, wanted: Mapping[str, Any]) -> None:
         layout = json.loads((self.place.directory / "embedded.json").read_text())
@@ -110,14 +122,18 @@ class Embedded:
         if record is None:
             log = self.registry.logs / f"{ROLE}.log"
             raise StackFailed(f"the cloud's process ended at once; its log ends: {last_line(log)}")
-        wait_until(
-            lambda: not self.registry.alive(record) or self._hosts_up() == len(HOSTS), READY_SECONDS
-        )
+        admin = Api(self.place.clouds, "paddock-admin")
+        up: set[str] = set()
+
+        def settled() -> bool:
+            up.update(admin.hosts_up() & HOSTS.keys())
+            return len(up) == len(HOSTS) or not self.registry.alive(record)
+
+        wait_until(settled, READY_SECONDS)
         if not self.registry.alive(record):
             last = last_line(Path(record.log))
             raise StackFailed(f"the cloud's process ended by itself; its log ends: {last}")
-        if (up := self._hosts_up()) < len(HOSTS):
-            raise StackFailed(f"only {up} of {len(HOSTS)} hosts are up after {READY_SECONDS:.0f} s")
-
-    def _hosts_up(self) -> int:
-        return len(Api(self.place.clouds, "paddock-admin").hosts_up() & HOSTS.keys())
+        if len(up) < len(HOSTS):
+            raise StackFailed(
+                f"only {len(up)} of {len(HOSTS)} hosts are up after {READY_SECONDS:.0f} s"
+            )

@@ -141,16 +141,21 @@ class Registry:
         return record
 
     @contextmanager
-    def enrolled(self, role: str) -> Iterator[None]:
-        """Remember this very process meanwhile, so that it can be stopped, and mark its helpers."""
+    def enrolled(self, role: str, **variables: str) -> Iterator[None]:
+        """Remember this very process meanwhile, so that it can be stopped, and mark its helpers.
+
+        :param variables: what else the environment holds meanwhile.
+        """
         self.run.mkdir(parents=True, exist_ok=True)
         pid = os.getpid()
         self._write(Record(role, role, "", pid, _started(pid), boot_id(), "", "", "SIGTERM"))
-        os.environ[HELPER] = str(self.run)
+        former = dict(os.environ)
+        os.environ.update(variables, **{HELPER: str(self.run)})
         try:
             yield
         finally:
-            os.environ.pop(HELPER)
+            os.environ.clear()
+            os.environ.update(former)
             (self.run / f"{role}.json").unlink(missing_ok=True)
 
     def records(self) -> list[Record]:

@@ -13,6 +13,7 @@ from devstack import network
 from devstack.hosts import HostNet
 from devstack.processes import STARTING, Registry, end, is_running
 from devstack.say import say, step
+from devstack.user_daemon import links
 
 URI_FILE = "hypervisor-uri"
 """Names the URI of the hypervisor that the embedded cloud's guests are on."""
@@ -48,18 +49,12 @@ def take_down(directory: Path, *, purge: bool = False) -> None:
         with step("Removing hosts, bridges and namespaces"):
             HostNet(directory, registry=registry).destroy()
     registry.stop_strays()
-    _remove_links(directory)
+    for link in links(directory):
+        link.unlink(missing_ok=True)
     (directory / URI_FILE).unlink(missing_ok=True)
     if purge and directory.exists():
         shutil.rmtree(directory)
         say(f"Removed {directory}")
-
-
-def _remove_links(directory: Path) -> None:
-    """Remove the short names that the embedded hypervisor gives long paths."""
-    for link in Path("/run").glob("paddock-*"):
-        if link.is_symlink() and link.readlink().is_relative_to(directory):
-            link.unlink(missing_ok=True)
 
 
 def guests(directory: Path) -> list[int]:

@@ -88,6 +88,8 @@ def _install_packages(purpose: str) -> None:
     try:
         packages.install(packages.needed(purpose))
     except packages.CannotInstall as refusal:
+        if purpose == "embedded" and packages.obstacle():
+            return  # it says itself what it goes without
         say(f"Going on with what is there: {refusal}")
 
 
