@@ -13,6 +13,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from compute_agent.drivers.base import Pausable
 from compute_agent.drivers.libvirt import embed
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.guest import Guest, look_at_all
@@ -140,6 +141,21 @@ def test_a_running_guest_without_a_definition_can_be_destroyed(lab: LibvirtLab) 
     lab.forget(guest.id)
     lab.driver.destroy(guest.id, None)
     assert lab.driver.seen(guest.id) is Seen.GONE
+
+
+def test_a_save_that_a_killed_agent_began_is_ended_by_what_comes_next(lab: LibvirtLab) -> None:
+    """Meanwhile the guest looks paused, though it will soon be off."""
+    guest = lab.guest()
+    lab.driver.launch(guest, launched())
+    wait_for(lambda: last_line(lab.driver, guest.id), lab.patience, "line")
+    abandoned = lab.driver._guest(guest.id).save()
+    wait_for(lambda: lab.driver.seen(guest.id) is Seen.PAUSED, lab.patience, "saving")
+    assert isinstance(lab.driver, Pausable)
+    lab.driver.pause(guest.id)
+    assert abandoned.done(lab.patience)
+    assert lab.driver.seen(guest.id) is Seen.PAUSED
+    lab.driver.unpause(guest.id)
+    assert lab.driver.seen(guest.id) is Seen.RUNNING
 
 
 def test_a_connection_that_cannot_be_used_is_closed() -> None:

@@ -122,7 +122,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
     def shut_down(self, instance_id: str, wait: float, work: Work) -> None:
         """See the base."""
         domain = self._guest(instance_id)
-        look = domain.look()
+        look = domain.settled()
         if look is None:
             return
         if look.seen is Seen.SAVED:
@@ -162,21 +162,23 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def pause(self, instance_id: str) -> None:
         """See the base."""
-        if self._active(instance_id).seen is Seen.RUNNING:
-            self._guest(instance_id).pause()
+        domain = self._guest(instance_id)
+        if _active(domain.settled(), instance_id).seen is Seen.RUNNING:
+            domain.pause()
 
     def unpause(self, instance_id: str) -> None:
         """See the base."""
-        if self._active(instance_id).seen is Seen.PAUSED:
-            self._guest(instance_id).unpause()
+        domain = self._guest(instance_id)
+        if _active(domain.settled(), instance_id).seen is Seen.PAUSED:
+            domain.unpause()
 
     def suspend(self, instance_id: str, work: Work) -> None:
-        """See the base. What was under way before is ended first."""
+        """See the base."""
         domain = self._guest(instance_id)
-        if self.seen(instance_id) is Seen.SAVED:
+        look = domain.settled()
+        if look is not None and look.seen is Seen.SAVED:
             return
-        self._active(instance_id)
-        domain.abort_job()
+        _active(look, instance_id)
         task = domain.save()
         while not task.done(POLL):
             try:
@@ -220,12 +222,6 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         except HypervisorError:  # the job has just ended
             return
 
-    def _active(self, instance_id: str) -> Look:
-        look = self._guest(instance_id).look()
-        if look is None or not look.active:
-            raise GuestGone(f"The guest {instance_id} does not run here.")
-        return look
-
     def _guest(self, instance_id: str) -> Guest:
         return Guest(self._connection, self._prefix + instance_id)
 
@@ -265,6 +261,12 @@ def _found(instance_id: str, look: Look | None, disks: list[int]) -> Found:
         seen=look.seen if look else Seen.GONE,
         disks=disks,
     )
+
+
+def _active(look: Look | None, instance_id: str) -> Look:
+    if look is None or not look.active:
+        raise GuestGone(f"The guest {instance_id} does not run here.")
+    return look
 
 
 def _is_below(look: Look, below: int | None) -> bool:

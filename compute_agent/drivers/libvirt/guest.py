@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from compute_agent.drivers.libvirt import xml
 from compute_agent.drivers.libvirt.connection import Connection, Task
 from compute_agent.drivers.libvirt.xml import Marks
 from paddock.actions import Seen
-from paddock.errors import GuestGone
+from paddock.errors import GuestGone, GuestHung
 
 T = TypeVar("T")
 UNDEFINE = (
@@ -30,6 +31,7 @@ ENDED_BADLY = {
     libvirt.VIR_DOMAIN_SHUTOFF_DAEMON,
 }
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+POLL = 0.1
 STOPPED = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED, libvirt.VIR_DOMAIN_NOSTATE)
 
 
@@ -107,6 +109,20 @@ def _seen(domain: Any, state: int, reason: int, forced: bool) -> Seen:
     return Seen.CRASHED if reason in ENDED_BADLY and not forced else Seen.OFF
 
 
+def _end_job(domain: Any) -> bool:
+    """Have the job that goes on ended, which takes a moment; False when none does."""
+    try:
+        if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
+            return False
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:  # it does not run
+            return False
+        raise
+    with contextlib.suppress(libvirt.libvirtError):  # it is about to end, or cannot be
+        domain.abortJob()
+    return True
+
+
 def remove(conn: Any, name: str) -> None:
     """End a domain and forget it, if it is there; called in a native thread."""
     try:
@@ -131,6 +147,22 @@ class Guest:
             return self._do(look_at)
         except GuestGone:
             return None
+
+    def settled(self) -> Look | None:
+        """What it is once no job of a former agent's goes on in it; None when there is no such
+        domain. A guest that is being saved looks paused, and refuses what would change it.
+
+        What cannot be ended (a start) is waited for. GuestHung when it does not end.
+        """
+        end = time.monotonic() + self._connection.seconds
+        try:
+            while self._do(_end_job):
+                if time.monotonic() > end:
+                    raise GuestHung("What was begun in the guest before does not end.")
+                time.sleep(POLL)
+        except GuestGone:
+            return None
+        return self.look()
 
     def define(self, document: Callable[[str], str], instance_id: str) -> None:
         """Define it anew.
@@ -183,13 +215,8 @@ class Guest:
         return self._do(work)
 
     def abort_job(self) -> None:
-        """End the job that goes on, if any does."""
-
-        def work(domain: Any) -> None:
-            if domain.isActive() and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
-                domain.abortJob()
-
-        self._do(work)
+        """End the job that goes on, if any does and can be ended."""
+        self._do(_end_job)
 
     def force_off(self) -> None:
         """End it at once and note that it was us; harmless when it has ended by itself."""

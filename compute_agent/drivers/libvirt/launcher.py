@@ -51,7 +51,7 @@ class Launcher:
 
     def launch(self, domain: Guest, guest: GuestSpec, launch: Launch) -> None:
         """See :meth:`compute_agent.drivers.base.Driver.launch`."""
-        there = domain.look()
+        there = domain.settled()
         if there is not None and there.active:
             if _is_wanted(there, guest, launch):
                 _run_on(domain, there, launch)
@@ -70,7 +70,7 @@ class Launcher:
 
     def resume(self, domain: Guest, guest: GuestSpec, launch: Launch) -> None:
         """See :meth:`compute_agent.drivers.base.Suspendable.resume`."""
-        there = domain.look()
+        there = domain.settled()
         if there is not None and there.active:
             _run_on(domain, there, launch)
             return
