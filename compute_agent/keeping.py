@@ -1,8 +1,11 @@
-"""Files that are there as a whole or not at all, and small records in them."""
+"""Files that are there as a whole or not at all, small records in them, and locks."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +46,17 @@ def settle(draft: Path, path: Path) -> None:
     _sync(draft)
     draft.replace(path)
     _sync(path.parent)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``: a lock among threads and processes of either backend."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 def _sync(path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from compute_agent.drivers.base import Launch
-from compute_agent.drivers.fake_control import locked, write_atomically
+from compute_agent.drivers.fake_control import write_atomically
+from compute_agent.keeping import locked
 from paddock.actions import Seen
 from paddock.records import GuestSpec, Record
 

@@ -59,7 +59,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         )
         self._probe = Probe(self._connection, root / "probe", conf.libvirt.machine)
         self._known: Measured | None = None
-        self._network = self._make_network()
+        self._network = self._make_network(root / "network.lock")
         self._launcher = Launcher(
             Place(
                 host=conf.host,
@@ -242,14 +242,14 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         if not facts.is_local(self._conf.compute.address):
             mover.share(conn, self._disks.root)
 
-    def _make_network(self) -> UserNetwork:
+    def _make_network(self, lock: Path) -> UserNetwork:
         options = self._conf.libvirt
         if options.network == "user":
             return UserNetwork()
         if not options.bridge_address:
             raise HypervisorError("libvirt.bridge_address must be this host's own on the bridge.")
         bridge = Bridge(options.bridge, options.bridge_address, options.gateway, options.uplink)
-        return BridgeNetwork(self._connection, bridge)
+        return BridgeNetwork(self._connection, bridge, lock)
 
 
 def _found(instance_id: str, look: Look | None, disks: list[int]) -> Found:

@@ -11,6 +11,7 @@ import libvirt
 from compute_agent.drivers.libvirt import xml
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.xml import HostEntry
+from compute_agent.keeping import locked
 from paddock.errors import HypervisorError
 from paddock.records import GuestSpec
 
@@ -51,15 +52,22 @@ class BridgeNetwork(UserNetwork):
 
     kind = "bridge"
 
-    def __init__(self, connection: Connection, bridge: Bridge) -> None:
+    def __init__(self, connection: Connection, bridge: Bridge, lock: Path) -> None:
         self._connection = connection
         self._bridge = bridge
+        self._lock = lock
 
     def ensure(self) -> None:
-        """See the base. Raises HypervisorError when the network cannot be had."""
-        self._connection.call(self._start)
-        if self._bridge.uplink:
-            self._enslave(self._bridge.uplink)
+        """See the base. Raises HypervisorError when the network cannot be had.
+
+        Workers that find it missing at once make it one after another.
+        """
+        if self._connection.call(_is_active) and self._has_uplink():
+            return
+        with locked(self._lock):
+            self._connection.call(self._start)
+            if not self._has_uplink():
+                self._enslave(str(self._bridge.uplink))
 
     def plug(self, guest: GuestSpec) -> None:
         """See the base."""
@@ -71,30 +79,31 @@ class BridgeNetwork(UserNetwork):
             _run(["dhcp_release", self._bridge.name, *lease], "An old lease cannot be ended")
 
     def unplug(self, instance_id: str) -> None:
-        """See the base."""
-        self._connection.call(lambda conn: _exchange(conn, instance_id, []))
+        """See the base. A network that is not there knows nobody, and is made anew without any."""
+        self._connection.call(
+            lambda conn: _exchange(conn, instance_id, []) if _is_active(conn) else None
+        )
 
     def _start(self, conn: Any) -> None:
-        try:
-            network = conn.networkLookupByName(xml.NETWORK)
-            if network.isActive():
-                return
+        if _is_active(conn):
+            return
+        if (network := _find(conn)) is not None:
             network.undefine()  # it may be of another configuration
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_NETWORK:
-                raise
         bridge = self._bridge
         network = conn.networkDefineXML(
             xml.network_xml(bridge.name, bridge.address, bridge.gateway)
         )
         network.create()
 
+    def _has_uplink(self) -> bool:
+        if not self._bridge.uplink:
+            return True
+        master = Path("/sys/class/net") / self._bridge.uplink / "master"
+        return master.resolve().name == self._bridge.name
+
     def _enslave(self, uplink: str) -> None:
-        device = Path("/sys/class/net") / uplink
-        if (device / "master").resolve().name == self._bridge.name:
-            return
         # libvirt forgets foreign members whenever it starts its bridge.
-        for words in (["master", self._bridge.name], ["up"]):
+        for words in (["up"], ["master", self._bridge.name]):
             trouble = f"{uplink} cannot be put into {self._bridge.name}"
             _run(["ip", "link", "set", "dev", uplink, *words], trouble)
 
@@ -109,6 +118,21 @@ def _run(command: list[str], trouble: str) -> None:
         raise HypervisorError(f"{trouble}: {error}") from error
     if done.returncode:
         raise HypervisorError(f"{trouble}: {done.stderr.strip()}")
+
+
+def _find(conn: Any) -> Any | None:
+    """The network, whether it is active or not; None when there is none."""
+    try:
+        return conn.networkLookupByName(xml.NETWORK)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_NETWORK:
+            raise
+        return None
+
+
+def _is_active(conn: Any) -> bool:
+    network = _find(conn)
+    return network is not None and bool(network.isActive())
 
 
 def _foreign_leases(conn: Any, wanted: list[HostEntry]) -> list[tuple[str, str]]:
