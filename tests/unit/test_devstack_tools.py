@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +17,7 @@ from devstack.api import Api, ApiFailed
 from devstack.cloud_user import GuestLine, Server, describe_step, read_guest_line
 from devstack.clouds import write_clouds
 from devstack.cmd import parse
+from devstack.place import CHECKOUT
 from devstack.rings import plan
 from devstack.say import last_line, step
 from devstack.status import age_seconds, collect
@@ -55,6 +58,18 @@ def test_functional_tests_run_under_both_backends() -> None:
     runs = [(run.ring, run.backend) for run in plan([]) if run.ring == "functional"]
     assert runs == [("functional", "eventlet"), ("functional", "threading")]
     assert [run.ring for run in plan(["unit"])] == ["unit"]
+
+
+@pytest.mark.parametrize(("ci", "status"), [("1", 1), ("", 0)])
+def test_in_ci_what_is_skipped_has_failed(tmp_path: Path, ci: str, status: int) -> None:
+    (tmp_path / "test_it.py").write_text("import pytest\ndef test_it(): pytest.skip('why')\n")
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "tests.conftest", "-c", "/dev/null"]
+    done = subprocess.run(
+        [*command, str(tmp_path)], env={**os.environ, "PADDOCK_CI": ci},
+        cwd=CHECKOUT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout
+    assert "why" in done.stdout
 
 
 def test_a_moment_without_a_zone_is_utc() -> None:
