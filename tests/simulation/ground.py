@@ -29,7 +29,7 @@ ADMIN = "44444444-4444-4444-8444-444444444444"
 class Scene:
     """A cloud at rest, without processes."""
 
-    database: bytes
+    database: Any
     machines: dict[str, Machine]
     written: dict[str, int]
     instances: list[str]
@@ -45,7 +45,7 @@ class Ground:
     def __init__(self, sessions: Any) -> None:
         self.sessions = sessions
         self.sessions.run(_populate)
-        self.empty: bytes = sessions.save()
+        self.empty: Any = sessions.save()
         self.configurations = {
             f"h{n}": settings(f"h{n}", f"az{(n - 1) % 2 + 1}") for n in (1, 2, 3)
         }

@@ -12,9 +12,10 @@ from paddock import runtime
 
 runtime.choose()
 
-from tests.simulation import threads  # noqa: E402
+from tests.simulation import light, threads  # noqa: E402
 from tests.simulation.cloud import stood_in  # noqa: E402
 from tests.simulation.ground import Ground  # noqa: E402
+from tests.simulation.lightsession import LightSessions  # noqa: E402
 from tests.simulation.plan import Plan, make  # noqa: E402
 from tests.simulation.scenes import scene_of  # noqa: E402
 from tests.simulation.schedule import Broken, Schedule, logged  # noqa: E402
@@ -36,11 +37,15 @@ class Story:
 
 
 @contextmanager
-def workshop() -> Iterator[Ground]:
-    """A ground on which schedules can run, in this process, one after another."""
+def workshop(plain: bool = False) -> Iterator[Ground]:
+    """A ground on which schedules can run, in this process, one after another.
+
+    :param plain: run statements by SQLAlchemy's own sessions, which takes several times as long
+    """
     logging.disable()  # verdicts and failures are what schedules are made of
-    ground = Ground(Sessions())
-    with threads.installed(), stood_in(lambda: ground.source, lambda: ground.bus):
+    ground = Ground(Sessions() if plain else LightSessions())
+    quick = nullcontext() if plain else light.installed()
+    with quick, threads.installed(), stood_in(lambda: ground.source, lambda: ground.bus):
         yield ground
 
 
@@ -74,7 +79,7 @@ def broken(first: int, count: int, most: int = 1) -> list[Story]:
     return found
 
 
-def traced(seed: int) -> Story:
+def traced(seed: int, plain: bool = False) -> Story:
     """Run one seed and keep what happens."""
-    with workshop() as ground:
+    with workshop(plain) as ground:
         return play(ground, make(seed), trace=True)
