@@ -11,8 +11,14 @@ from conductor.checks import Case
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.supersede import supersede
 from conductor.tickets import ticket
-from paddock.actions import LAUNCHING, StepKind, VmState
-from paddock.errors import BadRequest, HostUnavailable, InvalidState, NoValidHost
+from paddock.actions import ACTIONS, LAUNCHING, StepKind, VmState
+from paddock.errors import (
+    BadRequest,
+    HostUnavailable,
+    InvalidState,
+    NoValidHost,
+    ZoneUnavailable,
+)
 from paddock.records import Ticket
 
 
@@ -126,8 +132,11 @@ def _ensure_compute(case: Case) -> None:
 
 
 def _power_on(case: Case) -> Ticket:
+    strict = ACTIONS[case.request.verb].power_errors
+    refusal = ZoneUnavailable if strict else NoValidHost
     action = _hold(case)
-    return _ticket(case, plan.insert(case.turn, action, power_on.place(case)))
+    steps = power_on.place(case.turn, case.instance, action, refusal)
+    return _ticket(case, plan.insert(case.turn, action, steps))
 
 
 # --- what ends at once or ends what is going on

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 
 from conductor.db.models import Action, Step
-from conductor.turn import Turn
+from conductor.turn import Moved, Turn
 from paddock.actions import ACTIONS, StepKind
 
 Plan = Sequence[tuple[StepKind, str]]
@@ -41,6 +41,22 @@ def insert(turn: Turn, action: Action, plan: Plan, together: bool = False) -> li
     for step in steps:
         turn.add(step)
     return steps
+
+
+def replace(turn: Turn, action: Action, first: Step, plan: Plan) -> None:
+    """Put other steps in the place of an action's, of which none has started; Moved when one has.
+
+    :param first: the accepted one, whose deadline stays
+    """
+    mine = (Step.action_id == action.id, Step.started_at.is_(None))
+    as_read = (Step.id == first.id, Step.status == "accepted", Step.attempt == first.attempt)
+    if not turn.drop(Step, *mine, *as_read):
+        raise Moved
+    turn.drop(Step, *mine, Step.status == "waiting")
+    step = insert(turn, action, plan)[0]
+    times = {"deadline": first.deadline, "hard_deadline": first.hard_deadline}
+    turn.must(Step, Step.id == step.id, **times)
+    turn.hint(step)
 
 
 def _step(turn: Turn, action: Action, ordinal: int, kind: StepKind, host: str, due: bool) -> Step:

@@ -1,25 +1,32 @@
-"""A create that waits on a dead host and never started there goes to another one."""
+"""What waits on a dead host and never started there goes to another one: creates and moves."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 
-from conductor import claims
+from conductor import claims, plan, power_on
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.placement import claim_first, dead
 from conductor.routing import Route, Wish
-from conductor.turn import Turn
-from paddock.errors import NoValidHost, PaddockError
+from conductor.turn import Moved, Turn
+from paddock.actions import StepKind
+from paddock.errors import NoValidHost, PaddockError, ZoneUnavailable
 
 
 def waiting_on_dead(turn: Turn, limit: int) -> list[Step]:
-    """Steps of creates that never started and whose host is dead."""
+    """Steps whose host is dead, where no step of their action has started, and that another host
+    could do: a launch of a new machine, a fetch. All others are bound to the disk that lies there.
+    """
+    begun = aliased(Step)
+    there = (begun.action_id == Step.action_id, begun.host == Step.host)
     query = (
         sa.select(Step)
         .join(Host, Host.name == Step.host)
         .join(Action, Action.id == Step.action_id)
-        .where(Step.status == "accepted", Step.started_at.is_(None), dead())
-        .where(Action.verb == "create")
+        .where(Step.status == "accepted", dead())
+        .where(~sa.select(begun.id).where(*there, begun.started_at.is_not(None)).exists())
+        .where(sa.or_(Action.verb == "create", Step.kind == StepKind.FETCH.value))
         .order_by(Step.id)
         .limit(limit)
     )
@@ -27,29 +34,33 @@ def waiting_on_dead(turn: Turn, limit: int) -> list[Step]:
 
 
 def reroute(turn: Turn, step: Step) -> None:
-    """Move a step that never started, with the instance's claims, to another host.
+    """Give a step that never started, with the claims, to another host: its action's plan is made
+    anew. Its deadline does not move.
 
-    Its deadline does not move.
-
-    :raises NoValidHost: no other host has room; then it waits on
+    :raises PaddockError: no other host can; then it waits on
     """
     action, instance = turn.get(Action, step.action_id), turn.get(Instance, step.instance_id)
     if action is None or instance is None or instance.busy != action.id:
         return
-    claims.release(turn, instance.id)
-    host = turn.get(Host, claim_first(turn, instance, _wish(instance, action), action.id, _full))
-    assert host is not None
     turn.must(
         Instance, Instance.id == instance.id, Instance.busy == action.id,
-        Instance.host == step.host, Instance.disk_host.is_(None),
-        host=host.name, zone=host.zone, updated_at=turn.now,
+        Instance.host == instance.host, Instance.disk_host == instance.disk_host,
+        updated_at=turn.now,
     )  # fmt: skip
-    turn.must(
-        Step, Step.id == step.id, Step.status == "accepted", Step.started_at.is_(None),
-        Step.host == step.host, Step.attempt == step.attempt,
-        host=host.name, hinted_at=turn.now,
-    )  # fmt: skip
-    turn.hint(turn.get(Step, step.id) or step)
+    claims.release(turn, instance.id, step.host)
+    if action.verb == "create":
+        steps = _place(turn, instance, action)
+    else:
+        steps = power_on.place(turn, instance, action, ZoneUnavailable)
+    plan.replace(turn, action, step, steps)
+
+
+def _place(turn: Turn, instance: Instance, action: Action) -> plan.Plan:
+    host = turn.get(Host, claim_first(turn, instance, _wish(instance, action), action.id, _full))
+    if host is None:
+        raise Moved
+    turn.must(Instance, Instance.id == instance.id, host=host.name, zone=host.zone)
+    return [(StepKind.LAUNCH, host.name)]
 
 
 def _wish(instance: Instance, action: Action) -> Wish:

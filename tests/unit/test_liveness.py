@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from conductor import hosts
-from conductor.db.models import Action, Aggregate, AggregateHost, Host
+from conductor.db.models import Action, Aggregate, AggregateHost, Host, Step
 from conductor.judgement import Proof
 from paddock.errors import Conflict, StaleEpoch
 from paddock.records import Hello
@@ -147,6 +147,57 @@ def test_a_create_that_waits_on_a_dead_host_goes_to_another(lab: Lab) -> None:
     assert lab.ledger.show(ticket.instance_id).vm_state == "active"
 
 
+def test_a_move_that_waits_on_a_dead_host_goes_to_another_in_its_zone(lab: Lab) -> None:
+    vm = lab.off("h1")
+    ticket = lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.agents["h4"] = lab.boot("h4", "az2")
+    due = first_step(lab, ticket.action_id).deadline
+    lab.kill("h3")
+    assert lab.steps(ticket.action_id) == [
+        ("fetch", "h4", "accepted"), ("launch", "h4", "waiting"), ("discard", "h1", "waiting"),
+    ]  # fmt: skip
+    assert lab.claims(vm) == {("h1", "disk"), ("h4", "disk"), ("h4", "compute")}
+    assert first_step(lab, ticket.action_id).deadline == due
+    assert lab.ledger.hints[-1].host == "h4"
+    lab.run("h1", "h2", "h4")
+    shown = lab.ledger.show(vm)
+    assert (shown.vm_state, shown.host, shown.disk_host) == ("active", "h4", "h4")
+    assert lab.claimed("h3") == (0, 0, 0)
+
+
+def test_a_move_that_waits_on_a_dead_host_ends_where_the_disk_lies(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.change(Host, "h1", disabled=True)
+    ticket = lab.ledger.do(vm, "vm-poweron")
+    target = first_step(lab, ticket.action_id).host
+    lab.ledger.change(Host, "h1", disabled=False)
+    lab.kill(target)
+    assert lab.steps(ticket.action_id) == [("launch", "h1", "accepted")]
+    assert lab.claims(vm) == {("h1", "disk"), ("h1", "compute")}
+    lab.run("h1")
+    assert lab.ledger.show(vm).vm_state == "active"
+
+
+def test_a_move_that_no_other_host_of_its_zone_can_take_waits_on(lab: Lab) -> None:
+    vm = lab.off("h1")
+    ticket = lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.kill("h3")
+    assert first_step(lab, ticket.action_id).host == "h3"
+    lab.run()
+    assert lab.ledger.show(vm).host == "h3"
+
+
+def test_a_move_that_has_begun_stays_with_its_host(lab: Lab) -> None:
+    vm = lab.off("h1")
+    ticket = lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.agents["h4"] = lab.boot("h4", "az2")
+    lab.agents["h3"].do(lab.started("h3"))
+    lab.kill("h3")
+    assert lab.steps(ticket.action_id)[:2] == [
+        ("fetch", "h3", "succeeded"), ("launch", "h3", "accepted"),
+    ]  # fmt: skip
+
+
 def test_a_create_that_has_started_stays_with_its_host_until_its_deadline(lab: Lab) -> None:
     (ticket,) = lab.ledger.create(zone="az1")
     assert ticket.host
@@ -236,6 +287,13 @@ def test_a_host_with_work_that_has_yet_to_end_is_not_forgotten(lab: Lab) -> None
     lab.kill("h3")
     with pytest.raises(Conflict, match="yet to end"):
         forget(lab, "h3")
+
+
+def first_step(lab: Lab, action_id: str) -> Step:
+    """The first step of an action."""
+    query = sa.select(Step).where(Step.action_id == action_id, Step.ordinal == 0)
+    step: Step = lab.ledger.rows(query)[0]
+    return step
 
 
 def forget(lab: Lab, host: str) -> None:
