@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from compute_agent.drivers.base import Work
 from compute_agent.images import ImageCache
 from compute_agent.keeping import settle
+from compute_agent.parts import Parts
 from compute_agent.sparse import copy, data_size, digest
 from paddock.errors import HypervisorError
 from paddock.records import ImageSpec
@@ -28,7 +29,6 @@ _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _NAME = re.compile(rf"({_ID})\.g(\d+)\.raw")
 _PART = re.compile(rf"({_ID})\.g(\d+)\.raw\.part")
 Generations = list[int]
-UNWATCHED = Work(progress=lambda _done, _total: None, check=lambda: None)
 
 
 @contextmanager
@@ -97,18 +97,20 @@ class DiskStore:
         return self.list().get(instance_id, [])
 
     def create_from_image(
-        self, instance_id: str, generation: int, image: ImageSpec | None, size_gb: int
+        self, instance_id: str, generation: int, image: ImageSpec | None, size_gb: int, work: Work
     ) -> Path:
         """Have a disk with the image's content, grown to ``size_gb`` GiB; one there is kept.
 
         :param image: None, or one without a file, for an empty disk
         :param size_gb: 0 for the image's own size
         :raises HypervisorError: the image is damaged, larger than the disk, or there is no room
+        :raises WorkCancelled: from ``work.check``; nothing is left
         """
         path, part = self.path(instance_id, generation), self.part(instance_id, generation)
         if path.exists():
             return path
-        source = self._images.raw(image) if image and image.file else None
+        parts = Parts(work)
+        source = self._images.raw(image, parts) if image and image.file else None
         with readable(f"Making the disk of {instance_id}"), self._discarding(part):
             size = max(size_gb * GIB, SMALLEST)
             if source is not None:
@@ -121,7 +123,7 @@ class DiskStore:
             with open(part, "wb", opener=_open_private) as target:
                 if source is not None:
                     with source.open("rb") as stream:
-                        copy(stream, target, UNWATCHED, total=data_size(stream))
+                        copy(stream, target, parts.begin(), total=data_size(stream))
                 target.truncate(size)
         return self.adopt(instance_id, generation)
 
@@ -162,6 +164,13 @@ class DiskStore:
         with readable(f"Keeping the disk of {instance_id}"):
             settle(self.part(instance_id, generation), path)
         return path
+
+    def clear(self) -> None:
+        """Remove what is not whole, before any worker begins: those that wrote it are gone."""
+        with readable("Removing unfinished disks"):
+            for entry in tuple(self.root.iterdir()):
+                if _PART.fullmatch(entry.name):
+                    entry.unlink(missing_ok=True)
 
     def remove(self, instance_id: str, below: int | None) -> None:
         """Remove the instance's disks, whole or not, of generations below ``below``, or all."""

@@ -94,6 +94,7 @@ class Performer:
             self._lease.may_launch()
             failpoints.hit("runner.launching")
 
+        line = Work(progress=task.note, check=task.check)
         return Job(
             order=order,
             launch=Launch(
@@ -101,8 +102,9 @@ class Performer:
                 cloud_id=self._identity.cloud_id,
                 disk_generation=order.disk_generation,
                 may_launch=may_launch,
+                work=line,
             ),
-            line=Work(progress=task.note, check=task.check),
+            line=line,
             shutdown_wait=min(self._shutdown_wait, order.seconds / 2),
         )
 

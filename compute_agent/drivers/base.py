@@ -18,22 +18,6 @@ from paddock.records import DiskSource, Found, GuestSpec, HostFacts
 
 
 @dataclass(frozen=True)
-class Launch:
-    """Who launches a guest: written into the domain's metadata before it runs.
-
-    :ivar action_id: the action, kept as ``launched_by``
-    :ivar cloud_id: this cloud's uuid; guests of other clouds are never touched
-    :ivar disk_generation: names the disk file that the guest runs on
-    :ivar may_launch: called last, right before the launch; raises LaunchBarred
-    """
-
-    action_id: str
-    cloud_id: str
-    disk_generation: int
-    may_launch: Callable[[], None]
-
-
-@dataclass(frozen=True)
 class Work:
     """A worker's line to the runner during something long.
 
@@ -43,6 +27,27 @@ class Work:
 
     progress: Callable[[int, int], None]
     check: Callable[[], None]
+
+
+UNWATCHED = Work(progress=lambda _done, _total: None, check=lambda: None)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Who launches a guest: written into the domain's metadata before it runs.
+
+    :ivar action_id: the action, kept as ``launched_by``
+    :ivar cloud_id: this cloud's uuid; guests of other clouds are never touched
+    :ivar disk_generation: names the disk file that the guest runs on
+    :ivar may_launch: called last, right before the launch; raises LaunchBarred
+    :ivar work: told and asked while the disk is made
+    """
+
+    action_id: str
+    cloud_id: str
+    disk_generation: int
+    may_launch: Callable[[], None]
+    work: Work = UNWATCHED
 
 
 class Driver(abc.ABC):
@@ -86,7 +91,7 @@ class Driver(abc.ABC):
 
         Already running under the same action: nothing to do. Paused: runs on. A domain of an
         older generation or another launch that is not running is replaced. Nothing half-made is
-        left when it fails. LaunchBarred, HypervisorError.
+        left when it fails. LaunchBarred, HypervisorError, WorkCancelled while the disk is made.
         """
 
     @abc.abstractmethod

@@ -15,8 +15,9 @@ from urllib.parse import quote
 import msgspec
 from oslo_config import cfg
 
-from compute_agent.disks import UNWATCHED, DiskStore, directory_of
+from compute_agent.disks import DiskStore, directory_of
 from compute_agent.drivers.base import (
+    UNWATCHED,
     DiskMover,
     Driver,
     Launch,
@@ -48,10 +49,10 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         root = Path(conf.state_path).resolve() / "fake"
-        cache = ImageCache(Path(conf.compute.image_store), root / "images")
+        self._images = ImageCache(Path(conf.compute.image_store), root / "images")
         self._conf = conf
         self._guests = GuestFiles(root / "guests")
-        self._disks = DiskStore(root / "disks", cache)
+        self._disks = DiskStore(root / "disks", self._images)
         self._on_change: Callable[[str, Seen], None] = lambda _instance_id, _seen: None
         self._cloud_id = ""
         self.control = FakeControl(root)
@@ -59,6 +60,8 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
     def connect(self, cloud_id: str, on_change: Callable[[str, Seen], None]) -> None:
         """See the base."""
         self._behave("connect")
+        self._disks.clear()
+        self._images.clear()
         self._cloud_id, self._on_change = cloud_id, on_change
 
     def close(self) -> None:
@@ -117,7 +120,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
                     f"The disk of {guest.id} (generation {launch.disk_generation}) is not here."
                 )
             self._disks.create_from_image(
-                guest.id, launch.disk_generation, guest.image, guest.disk_gb
+                guest.id, launch.disk_generation, guest.image, guest.disk_gb, launch.work
             )
         try:
             self._start(guest, launch, disk)

@@ -6,15 +6,19 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from compute_agent.disks import GIB, DiskStore, directory_of
-from compute_agent.drivers.base import Work
+from compute_agent.drivers.base import UNWATCHED, Work
+from compute_agent.drivers.fake import FakeDriver
 from compute_agent.images import ImageCache
+from compute_agent.parts import Parts
 from paddock.errors import HypervisorError, WorkCancelled
 from paddock.records import ImageSpec
+from tests import factories
 
 INSTANCE = "6f1d8f0c-5a51-4c7e-9f1b-1d1f2f3f4f5f"
 OTHER = "7f1d8f0c-5a51-4c7e-9f1b-1d1f2f3f4f5f"
@@ -64,7 +68,7 @@ def test_a_new_disk_reads_as_its_image_and_is_as_large_as_asked(
     store: DiskStore, images: Path
 ) -> None:
     spec = raw_image(images)
-    path = store.create_from_image(INSTANCE, 1, spec, 1)
+    path = store.create_from_image(INSTANCE, 1, spec, 1, UNWATCHED)
     content = (images / spec.file).read_bytes()
     assert path.read_bytes()[: len(content)] == content
     assert path.stat().st_size == GIB
@@ -72,7 +76,7 @@ def test_a_new_disk_reads_as_its_image_and_is_as_large_as_asked(
 
 
 def test_disks_are_for_their_owner_only(store: DiskStore, tmp_path: Path) -> None:
-    made = store.create_from_image(INSTANCE, 1, None, 1)
+    made = store.create_from_image(INSTANCE, 1, None, 1, UNWATCHED)
     modes: list[int] = []
     source = tmp_path / "source"
     source.write_bytes(b"x" * 100_000)
@@ -93,30 +97,30 @@ def test_a_disk_is_on_the_disk_before_it_has_its_name(
         synced.append((os.fstat(handle).st_ino, store.generations(INSTANCE)))
 
     monkeypatch.setattr(os, "fsync", fsync)  # what it does shows only in a power cut
-    path = store.create_from_image(INSTANCE, 1, raw_image(images), 1)
+    path = store.create_from_image(INSTANCE, 1, raw_image(images), 1, UNWATCHED)
     assert synced == [(path.stat().st_ino, []), (store.root.stat().st_ino, [1])]
 
 
 def test_a_disk_that_is_there_is_kept(store: DiskStore) -> None:
-    path = store.create_from_image(INSTANCE, 1, None, 1)
+    path = store.create_from_image(INSTANCE, 1, None, 1, UNWATCHED)
     path.write_bytes(b"mine")
-    assert store.create_from_image(INSTANCE, 1, None, 1).read_bytes() == b"mine"
+    assert store.create_from_image(INSTANCE, 1, None, 1, UNWATCHED).read_bytes() == b"mine"
 
 
 def test_an_image_larger_than_the_disk_is_refused_and_leaves_nothing(
     store: DiskStore, images: Path
 ) -> None:
     with pytest.raises(HypervisorError, match="needs a disk of 2 GiB, not 1 GiB"):
-        store.create_from_image(INSTANCE, 1, raw_image(images, GIB + 1), 1)
+        store.create_from_image(INSTANCE, 1, raw_image(images, GIB + 1), 1, UNWATCHED)
     assert list(store.root.iterdir()) == []
 
 
 def test_an_image_whose_content_changed_is_refused(store: DiskStore, images: Path) -> None:
     spec = raw_image(images)
-    store.create_from_image(INSTANCE, 1, spec, 0)
+    store.create_from_image(INSTANCE, 1, spec, 0, UNWATCHED)
     (images / spec.file).write_bytes(b"other")
     with pytest.raises(HypervisorError, match="checksum"):
-        store.create_from_image(OTHER, 1, spec, 0)
+        store.create_from_image(OTHER, 1, spec, 0, UNWATCHED)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "link"])
@@ -127,7 +131,7 @@ def test_files_outside_the_store_are_never_read(
     secret.write_text("x")
     (images / "link").symlink_to(secret)
     with pytest.raises(HypervisorError, match="not in the store"):
-        cache.raw(image(secret, file=name))
+        cache.raw(image(secret, file=name), Parts(UNWATCHED))
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img")
@@ -136,11 +140,11 @@ def test_qcow2_becomes_raw_and_references_are_refused(cache: ImageCache, images:
     source, plain, chained = images / spec.file, images / "p.qcow2", images / "c.qcow2"
     create = ["qemu-img", "convert", "-O", "qcow2", str(source), str(plain)]
     subprocess.run(create, check=True, timeout=30)
-    assert cache.raw(image(plain, "qcow2")).read_bytes() == source.read_bytes()
+    assert cache.raw(image(plain, "qcow2"), Parts(UNWATCHED)).read_bytes() == source.read_bytes()
     chain = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(source), "-F", "raw"]
     subprocess.run([*chain, str(chained)], check=True, timeout=30)
     with pytest.raises(HypervisorError, match="refers to another file"):
-        cache.raw(image(chained, "qcow2"))
+        cache.raw(image(chained, "qcow2"), Parts(UNWATCHED))
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img")
@@ -149,7 +153,7 @@ def test_a_file_is_not_taken_for_another_format_than_stated(
 ) -> None:
     spec = raw_image(images)
     with pytest.raises(HypervisorError, match="as qcow2"):
-        cache.raw(image(images / spec.file, "qcow2"))
+        cache.raw(image(images / spec.file, "qcow2"), Parts(UNWATCHED))
 
 
 def test_a_received_disk_is_the_same_and_stays_sparse(store: DiskStore, tmp_path: Path) -> None:
@@ -172,6 +176,64 @@ def test_a_received_disk_is_the_same_and_stays_sparse(store: DiskStore, tmp_path
     assert seen == sorted(seen) and seen[-1][0] == seen[-1][1] > 0
 
 
+def qcow2_image(images: Path) -> ImageSpec:
+    source, made = images / raw_image(images, 64 * 1024**2).file, images / "test.qcow2"
+    create = ["qemu-img", "convert", "-O", "qcow2", str(source), str(made)]
+    subprocess.run(create, check=True, timeout=30)
+    return image(made, "qcow2")
+
+
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img")
+@pytest.mark.parametrize("kind", [raw_image, qcow2_image])
+def test_the_progress_of_a_new_disk_only_grows(
+    store: DiskStore, images: Path, kind: Callable[[Path], ImageSpec]
+) -> None:
+    seen: list[tuple[int, int]] = []
+    spec = kind(images)
+    store.create_from_image(INSTANCE, 1, spec, 1, watching(seen))
+    assert seen == sorted(seen)
+    assert seen[0][0] < seen[-1][0] == seen[-1][1] > (images / spec.file).stat().st_size
+
+
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img")
+@pytest.mark.parametrize("kind", [raw_image, qcow2_image])
+def test_a_new_disk_can_be_cancelled_at_every_point_and_leaves_nothing(
+    store: DiskStore, images: Path, tmp_path: Path, kind: Callable[[Path], ImageSpec],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("compute_agent.images.WATCH_SECONDS", 0.001)
+    spec, allowed = kind(images), 0
+    while True:
+        asked = iter(range(allowed))
+
+        def check(asked: Iterator[int] = asked) -> None:
+            if next(asked, None) is None:
+                raise WorkCancelled("no longer listed")
+
+        try:
+            store.create_from_image(INSTANCE, 1, spec, 1, Work(lambda *_: None, check))
+            break
+        except WorkCancelled:
+            assert list(store.root.iterdir()) == []
+            assert not list((tmp_path / "cache").glob("*.part"))
+        allowed += 1
+    assert allowed > 1
+
+
+def test_what_a_killed_agent_left_half_made_goes_when_the_next_one_begins(
+    tmp_path: Path,
+) -> None:
+    driver = FakeDriver(factories.agent_conf(tmp_path, "h1"))
+    root = tmp_path / "h1" / "fake"
+    whole = root / "disks" / f"{INSTANCE}.g1.raw"
+    parts = [root / "disks" / f"{INSTANCE}.g2.raw.part", root / "images" / "tmpabc.part"]
+    for path in (whole, *parts):
+        path.touch()
+    driver.connect("cloud", lambda *_: None)
+    assert whole.exists()
+    assert not any(path.exists() for path in parts)
+
+
 def test_cancelling_a_move_leaves_nothing(store: DiskStore, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(3 * 1024**2))
@@ -191,7 +253,7 @@ def test_a_lost_source_is_a_readable_error(store: DiskStore, tmp_path: Path) -> 
 
 def test_removal_touches_only_older_generations_of_that_instance(store: DiskStore) -> None:
     for instance_id, generation in ((INSTANCE, 1), (INSTANCE, 2), (OTHER, 1)):
-        store.create_from_image(instance_id, generation, None, 1)
+        store.create_from_image(instance_id, generation, None, 1, UNWATCHED)
     store.part(INSTANCE, 1).touch()
     store.remove(INSTANCE, 2)
     assert store.list() == {INSTANCE: [2], OTHER: [1]}

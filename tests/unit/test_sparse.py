@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute_agent.disks import UNWATCHED
+from compute_agent.drivers.base import UNWATCHED
 from compute_agent.sparse import BLOCK, Writer, digest
 
 pieces = st.lists(

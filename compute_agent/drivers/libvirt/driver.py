@@ -50,8 +50,8 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         root = Path(conf.state_path).resolve()
         self._conf = conf
         self._state = (embed.root_of(conf.libvirt.uri) or root) / probe.CACHE
-        images = ImageCache(Path(conf.compute.image_store), root / "images")
-        self._disks = DiskStore(root / "disks", images)
+        self._images = ImageCache(Path(conf.compute.image_store), root / "images")
+        self._disks = DiskStore(root / "disks", self._images)
         self._consoles = Consoles(root / "guests")
         self._notes = Notes(conf.host)
         self._connection = Connection(
@@ -66,7 +66,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
                 machine=conf.libvirt.machine,
                 virt_type=lambda: self._measured().virt_type,
                 disks=self._disks,
-                images=images,
+                images=self._images,
                 consoles=self._consoles,
                 network=self._network,
             )
@@ -78,6 +78,8 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         """See the base."""
         self._cloud_id, self._prefix = cloud_id, prefix_of(cloud_id, self._conf.host)
         self._connection.listen(lambda domain: self._tell(domain, on_change))
+        self._disks.clear()
+        self._images.clear()
         self._measured()
         self._network.ensure()
 

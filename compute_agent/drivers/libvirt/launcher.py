@@ -115,7 +115,7 @@ class Launcher:
                     f"The disk of {guest.id} (generation {generation}) is not here."
                 )
             undo.callback(disk.unlink, missing_ok=True)
-            disks.create_from_image(guest.id, generation, guest.image, guest.disk_gb)
+            disks.create_from_image(guest.id, generation, guest.image, guest.disk_gb, launch.work)
         with readable(f"Protecting the disk of {guest.id}"):
             disk.chmod(0o600)
         return disk
