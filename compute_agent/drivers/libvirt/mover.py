@@ -27,6 +27,8 @@ SCHEMES = ("qemu+tcp", "qemu+tls", "qemu+ssh", "qemu+unix")
 PARAMETERS = frozenset({"pool", "pkipath", "socket", "mode", "keyfile", "known_hosts",
                         "known_hosts_verify", "sshauth", "no_tty"})  # fmt: skip
 """What such a URI may say. Another host made it: libvirt's ``command`` would run here."""
+UNPROTECTED = "qemu+tcp"
+"""Nothing but TCP's own sum would tell that a byte changed on its way; the others sign theirs."""
 CHUNK = 256 * 1024
 AT_HOLE = -3
 POLL = 0.2
@@ -82,7 +84,11 @@ def read_store(store: str) -> tuple[str, str]:
 
 
 class _Download:
-    """One disk on its way here. The stream is read in a native thread."""
+    """One disk on its way here. The streams are read in a native thread.
+
+    A stream is all that libvirt lets others have of a disk: its digest is taken of what arrives.
+    So over a transport that does not protect what it carries the disk is read twice.
+    """
 
     def __init__(self, uri: str, pool: str, name: str, target: BinaryIO) -> None:
         self._uri = uri
@@ -127,15 +133,19 @@ class _Download:
             volume = pool.storageVolLookupByName(self._name)
             # The file's own size: the other figure is what a guest can write into its disk.
             size = volume.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2]
-            self._total = 2 * volume.info()[2]
-            stream = conn.newStream()
-            volume.download(stream, 0, 0, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
-            return self._copy(stream, size)
+            twice = urlsplit(self._uri).scheme == UNPROTECTED
+            self._total = (3 if twice else 2) * volume.info()[2]
+            arrived = self._stream(conn, volume, Writer(self._target, size), size)
+            if twice and self._stream(conn, volume, Writer(None, size), size) != arrived:
+                raise HypervisorError("The disk was another one when it was read again.")
+            return arrived
         finally:
             conn.close()
 
-    def _copy(self, stream: Any, size: int) -> str:
-        writer, offset = Writer(self._target, size), 0
+    def _stream(self, conn: Any, volume: Any, writer: Writer, size: int) -> str:
+        """Read the disk once; gives the digest of what arrived."""
+        stream, offset = conn.newStream(), 0
+        volume.download(stream, 0, 0, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
         try:
             while (data := stream.recvFlags(CHUNK, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE)) != b"":
                 if self._stopped:
