@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compute_agent.drivers.fake_control import FakeControl
+from compute_agent.drivers.fake_control import Behaviour, FakeControl
 from compute_agent.drivers.fake_guest import GuestFiles
 from devstack import network
 from devstack.hosts import Host
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DISK = re.compile(r"([0-9a-f-]{36})\.g(\d+)\.raw(\.part)?")
 ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
-ROOM_MB = 2048
-"""Of each host's tmpfs for disks."""
+ROOM_MB = {"fake": 64, "libvirt": 2048}
+"""Of each host's tmpfs for disks, by driver."""
 VIRSH_STATES = {
     "running": Seen.RUNNING,
     "paused": Seen.PAUSED,
@@ -77,7 +77,7 @@ class FaultHost(ABC):
     def start(self) -> None:
         """Make its namespaces, and start what its agent needs."""
         self.disk_directory.mkdir(parents=True, exist_ok=True)
-        room = f"size={ROOM_MB}m,mode=0755"
+        room = f"size={ROOM_MB[self.cloud.driver]}m,mode=0755"
         mount = ["mount", "-t", "tmpfs", "-o", room, "tmpfs", str(self.disk_directory)]
         subprocess.run(mount, check=True, timeout=20)
         self._start()
@@ -179,8 +179,6 @@ class FakeHost(FaultHost):
         return guest.id
 
     def hang(self, chance: random.Random) -> Callable[[], object]:
-        from compute_agent.drivers.fake_control import Behaviour
-
         control = FakeControl(self.state / "fake")
         methods = ["launch", "pause", "shut_down", "found", "facts", "seen", "destroy", "fetch"]
         for method in chance.sample(methods, 2):

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from devstack.processes import all_pids, is_running
+from devstack.processes import all_pids, is_running, wait_until
 from tests.faults.fault import AGENTS, CONDUCTOR_PROCESSES, HOSTS, OfProcess
 
 PARTS = (*AGENTS, *CONDUCTOR_PROCESSES, "api")
@@ -85,8 +85,6 @@ class Terminate(OfProcess):
         if record is None:
             return
         os.kill(record.pid, signal.SIGTERM)
-        from devstack.processes import wait_until
-
         if not wait_until(lambda: not self.cloud.registry.alive(record), self.limit):
             raise RuntimeError(f"{self.subject} did not end within {self.limit:.0f} s of SIGTERM")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -49,17 +50,20 @@ def make_parser() -> argparse.ArgumentParser:
 @contextmanager
 def running(directory: Path, driver: str, *, quick: bool, keep: bool) -> Iterator[FaultCloud]:
     """A cloud that runs; taken down at the end, also when it fails."""
-    cloud = FaultCloud(directory / "cloud", driver, free_ports(1), Pace(quick))
+    place = directory / "cloud"
+    unmount(place)  # and what else a run has left that was killed
+    take_down(place, purge=True)
+    cloud = FaultCloud(place, driver, free_ports(1), Pace(quick))
     try:
         cloud.start()
         yield cloud
     finally:
         cloud.stop_keeping()
         cloud.wake()
-        take_down(cloud.place.directory)
-        unmount(cloud.place.directory)
+        take_down(place)
+        unmount(place)
         if not keep:
-            shutil.rmtree(cloud.place.directory, ignore_errors=True)
+            shutil.rmtree(place)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -96,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for kind in faults(arguments.driver):
             say(f"{kind.__name__}: {(kind.__doc__ or '').splitlines()[0]}")
         return HELD
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(arguments)
     except Exception:

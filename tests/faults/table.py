@@ -6,11 +6,19 @@ import inspect
 import random
 from types import ModuleType
 
-from tests.faults import processes
+from tests.faults import brokers, clocks, machines, networks, points, processes, storage
 from tests.faults.cloud import FaultCloud
 from tests.faults.fault import Fault
 
-GROUPS: tuple[ModuleType, ...] = (processes,)
+GROUPS: tuple[ModuleType, ...] = (
+    processes,
+    points,
+    machines,
+    networks,
+    brokers,
+    storage,
+    clocks,
+)
 MOST_AT_ONCE = 3
 
 
