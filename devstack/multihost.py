@@ -62,13 +62,14 @@ class Multihost:
 
     def _refuse_other_size(self) -> None:
         """The broker learns its users, one for each host, only when it starts."""
-        running = [record for record in self.registry.records() if record.role == "host"]
-        present = sum(map(self.registry.alive, running))
-        if present not in (0, self.size) and self.registry.find("rabbitmq"):
+        noted = self.place.directory / "size"
+        if self.registry.find("rabbitmq") and noted.read_text() != str(self.size):
             raise StackFailed(
-                f"a cloud of {present} hosts is running, not of {self.size}; "
+                f"a cloud of {noted.read_text()} hosts is running, not of {self.size}; "
                 "./devstack/stack.sh down ends it"
             )
+        noted.parent.mkdir(parents=True, exist_ok=True)
+        noted.write_text(str(self.size))
 
     def _start_broker(self) -> None:
         directory = self.place.directory / "broker"
