@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from conductor import claims, deletion, giving_up, leftovers, plan, power_on
 from conductor.checks import Case
 from conductor.db.models import Action, Host, Instance, Step
+from conductor.placement import objection
 from conductor.supersede import supersede
 from conductor.tickets import ticket
 from paddock.actions import ACTIONS, LAUNCHING, StepKind, VmState
@@ -128,7 +129,8 @@ def _ensure_compute(case: Case) -> None:
     if claims.holds(turn, instance.id, host, claims.COMPUTE):
         return
     if not claims.take(turn, instance, host, (claims.COMPUTE,), case.request.action_id):
-        raise NoValidHost(f"Host {host} has no room left for instance {instance.id}.")
+        reason = objection(turn, instance, host)
+        raise NoValidHost(f"Host {host} cannot take instance {instance.id}: {reason}.")
 
 
 def _power_on(case: Case) -> Ticket:

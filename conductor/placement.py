@@ -34,6 +34,20 @@ def _candidate(turn: Turn, host: Host) -> Candidate:
     )
 
 
+def objection(turn: Turn, instance: Instance, host: str) -> str:
+    """Why the host that has an instance's disk has no room for it to run.
+
+    :raises Moved: it has by now
+    """
+    row = turn.get(Host, host)
+    if row is None:
+        return "it is no longer there"
+    wish = Wish(instance.vcpus, instance.memory_mb, instance.disk_gb, disk_host=host)
+    for reason in route(wish, [_candidate(turn, row)]).reasons:
+        return reason
+    raise Moved
+
+
 def is_up(host: Host) -> bool:
     """Whether the host can be given work."""
     return host.state == "up" and not host.forced_down

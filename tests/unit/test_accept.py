@@ -15,6 +15,7 @@ from paddock.errors import (
     InstanceLocked,
     InvalidState,
     NotFound,
+    NoValidHost,
     PaddockError,
     Unauthorized,
     Unsupported,
@@ -205,3 +206,22 @@ def test_reset_state_cannot_undo_a_deletion_that_has_begun(lab: Lab) -> None:
     lab.started("h1")
     answer = lab.ledger.ask(vm, "os-resetState", lab.ledger.admin, state="active")
     assert isinstance(answer, InvalidState)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"paused": 1}, "paused"),
+        ({"disabled": True}, "disabled"),
+        ({"forced_down": True}, "down"),
+        ({"memory_mb": 1}, "not enough memory"),
+    ],
+)
+def test_a_host_that_cannot_take_its_machine_back_says_why(
+    lab: Lab, changes: dict[str, int], reason: str
+) -> None:
+    vm = lab.off("h1")
+    lab.ledger.change(Host, "h1", **changes)
+    answer = refusal(lab.ledger.ask(vm, "os-resetState", lab.ledger.admin, state="active"))
+    assert isinstance(answer, NoValidHost)
+    assert answer.message == f"Host h1 cannot take instance {vm}: {reason}."
