@@ -6,9 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from conductor import zones
 from conductor.db.models import Aggregate, AggregateHost, Host
 from conductor.flavors import merge
-from conductor.hosts import refuse_instances, unchanged
+from conductor.hosts import refuse_instances
 from conductor.moments import iso
 from conductor.pages import page
 from conductor.turn import Turn
@@ -57,20 +58,25 @@ def update(turn: Turn, key: str, changes: dict[str, Any]) -> AggregateRecord:
     if unknown := set(changes) - FIELDS:
         raise BadRequest(f"An aggregate's {min(unknown)} cannot be changed.")
     row = _find(turn, key)
-    # Before the members are read: it makes concurrent changes of one aggregate wait.
-    turn.must(Aggregate, Aggregate.id == row.id, **_values(turn, row, changes))
-    touched = set(_hosts(turn, row.id))
+    _seize(turn, row, **_values(turn, row, changes))
+    touched = set(_hosts(turn, row.id)) if "zone" in changes else set()
     if "add_host" in changes:
         _add_host(turn, row, changes["add_host"])
         touched.add(changes["add_host"])
     if "remove_host" in changes:
         _remove_host(turn, row, changes["remove_host"])
+        touched.add(changes["remove_host"])
     _move(turn, sorted(touched))
     return get(turn, key)
 
 
+def _seize(turn: Turn, row: Aggregate, **values: Any) -> None:
+    """Change the aggregate before its members are read, so that others who change it wait."""
+    turn.must(Aggregate, Aggregate.id == row.id, updated_at=turn.now, **values)
+
+
 def _values(turn: Turn, row: Aggregate, changes: dict[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {"updated_at": turn.now}
+    values: dict[str, Any] = {}
     if changes.get("name", row.name) != row.name:
         _refuse_taken(turn, changes["name"])
         values["name"] = changes["name"]
@@ -87,13 +93,14 @@ def delete(turn: Turn, key: str) -> None:
     :raises Conflict: it has hosts
     """
     row = _find(turn, key)
+    _seize(turn, row)
     if _hosts(turn, row.id):
         raise Conflict(f"Cannot delete aggregate {row.id}: it has hosts.")
     turn.drop(Aggregate, Aggregate.id == row.id)
 
 
 def _add_host(turn: Turn, row: Aggregate, host: str) -> None:
-    if turn.get(Host, host) is None:
+    if not _seize_host(turn, host):
         raise NotFound(f"Compute host {host} could not be found.")
     if host in _hosts(turn, row.id):
         raise Conflict(f"Aggregate {row.id} already has host {host}.")
@@ -108,28 +115,25 @@ def _remove_host(turn: Turn, row: Aggregate, host: str) -> None:
 
 def _move(turn: Turn, hosts: list[str]) -> None:
     """Give hosts the zone that their aggregates, or they themselves, name now."""
-    for host in hosts:
-        row = turn.get(Host, host)
-        if row is None:
-            continue
-        zone = _zone_of(turn, row)
-        if zone != row.zone:
-            refuse_instances(turn, host, "change the availability zone of")
-            turn.must(Host, *unchanged(row), zone=zone)
+    for name in hosts:
+        _seize_host(turn, name)
+        host = turn.get(Host, name)
+        if host is not None and (zone := _zone(turn, host)) != host.zone:
+            refuse_instances(turn, name, "change the availability zone of")
+            turn.must(Host, Host.name == name, zone=zone)
 
 
-def _zone_of(turn: Turn, host: Host) -> str:
-    query = (
-        sa.select(Aggregate)
-        .join(AggregateHost, AggregateHost.aggregate_id == Aggregate.id)
-        .where(AggregateHost.host == host.name, Aggregate.zone.is_not(None))
-    )
-    zones = sorted({str(row.zone) for row in turn.all(query)})
-    if len(zones) > 1:
-        raise Conflict(
-            f"Host {host.name} would be in two availability zones: {' and '.join(zones)}."
-        )
-    return zones[0] if zones else host.own_zone or str(turn.conf.default_zone)
+def _seize_host(turn: Turn, host: str) -> int:
+    """Others who change or remove the host wait; gives whether it is there."""
+    return turn.change(Host, Host.name == host, zone=Host.zone)
+
+
+def _zone(turn: Turn, host: Host) -> str:
+    zone, *others = zones.of_host(turn, host.name, host.own_zone)
+    if others:
+        both = " and ".join([zone, *others])
+        raise Conflict(f"Host {host.name} would be in two availability zones: {both}.")
+    return zone
 
 
 def _refuse_taken(turn: Turn, name: str) -> None:

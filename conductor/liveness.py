@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from conductor.db.models import Aggregate, AggregateHost, Cloud, Host, Step
+from conductor import zones
+from conductor.db.models import Cloud, Host, Step
 from conductor.plan import LIVE
 from conductor.turn import Moved, Turn
 from paddock.actions import StepKind
@@ -51,6 +52,7 @@ def _take_over(turn: Turn, host: Host, told: Hello) -> None:
         epoch=told.epoch,
         **_state(turn, told),
     )
+    turn.change(Host, Host.name == told.host, zone=_zone(turn, told))
 
 
 def _new_host(turn: Turn, told: Hello) -> Host:
@@ -60,13 +62,17 @@ def _new_host(turn: Turn, told: Hello) -> Host:
         machine_id=told.machine_id,
         epoch=told.epoch,
         created_at=turn.now,
+        zone=_zone(turn, told),
         **_state(turn, told),
     )
 
 
+def _zone(turn: Turn, told: Hello) -> str:
+    return zones.of_host(turn, told.host, told.zone)[0]
+
+
 def _state(turn: Turn, told: Hello) -> dict[str, Any]:
     return {
-        "zone": _zone(turn, told),
         "own_zone": told.zone or None,
         "state": "reconciling",
         "reconcile": True,
@@ -83,17 +89,6 @@ def _figures(facts: HostFacts) -> dict[str, Any]:
         "memory_mb": resources.memory_mb,
         "disk_gb": resources.disk_gb,
     }
-
-
-def _zone(turn: Turn, told: Hello) -> str:
-    """An aggregate's zone goes before the agent's own."""
-    aggregate = turn.first(
-        sa.select(Aggregate)
-        .join(AggregateHost, AggregateHost.aggregate_id == Aggregate.id)
-        .where(AggregateHost.host == told.host, Aggregate.zone.is_not(None))
-    )
-    own = told.zone or turn.conf.default_zone
-    return str(aggregate.zone) if aggregate else str(own)
 
 
 def _other_machine(told: Hello) -> StaleEpoch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from conductor.db.models import Aggregate, Host
+from conductor.db.models import Aggregate, AggregateHost, Host
 from conductor.pages import page
 from conductor.placement import is_up
 from conductor.policy import Policy
@@ -39,6 +39,22 @@ def get(turn: Turn, policy: Policy, asks: RequestContext, key: str) -> ZoneRecor
         if zone.name == key:
             return zone
     raise NotFound(f"Availability zone {key} could not be found.")
+
+
+def of_host(turn: Turn, host: str, own: str | None) -> list[str]:
+    """The zones that a host's aggregates make, or else its own; more than one is a mistake.
+
+    Whoever acts on it has changed the host's row before, so that others who do so wait.
+
+    :param own: the zone that its agent names, None for the default
+    """
+    query = (
+        sa.select(Aggregate)
+        .join(AggregateHost, AggregateHost.aggregate_id == Aggregate.id)
+        .where(AggregateHost.host == host, Aggregate.zone.is_not(None))
+    )
+    made = {str(row.zone) for row in turn.all(query)}
+    return sorted(made) or [own or str(turn.conf.default_zone)]
 
 
 def _show_all(turn: Turn, with_hosts: bool) -> list[ZoneRecord]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from conductor.db.models import Host, Instance, Project
+from conductor import aggregates
+from conductor.db.models import Aggregate, AggregateHost, Host, Instance, Project
 from conductor.judgement import Proof
 from conductor.pings import Pinger
 from conductor.reaper import Reaper
@@ -80,6 +82,36 @@ class LedgerContract:
         kinds = [type(answer) for answer in answers]
         assert (kinds.count(list), kinds.count(QuotaExceeded)) == (7, 13)
         assert ledger.row(Project, ledger.member.project_id).used_instances == 7
+
+    def test_hosts_and_aggregates_that_change_at_once_agree(
+        self, ledger: Ledger, agents: dict[str, Agent]
+    ) -> None:
+        def change(fn: Callable[..., Any], *arguments: Any) -> Any:
+            return ledger.turns.run(lambda turn: turn.attempt(lambda: fn(turn, *arguments)))
+
+        def restart() -> None:
+            agent = Agent(ledger.agents, agents["h1"].world, agents["h1"].machine, ledger.new_id())
+            agent.hello()
+
+        for number in range(8):
+            named = {"name": f"a{number}", "zone": f"az{number}"}
+            other = {"name": f"b{number}", "zone": "az1" if number % 2 else "az9"}
+            keys = [str(change(aggregates.create, fields).id) for fields in (named, other)]
+            changes = [
+                partial(change, aggregates.update, keys[0], {"add_host": "h1"}),
+                partial(change, aggregates.update, keys[1], {"add_host": "h1"}),
+                partial(change, aggregates.delete, keys[0]),
+                restart,
+            ]
+            at_once(len(changes), lambda n, changes=changes: changes[n]())
+            groups = {row.id: row.zone for row in ledger.rows(sa.select(Aggregate))}
+            members = ledger.rows(sa.select(AggregateHost))
+            assert {member.aggregate_id for member in members} <= set(groups)
+            zones = {groups[member.aggregate_id] for member in members} or {"az1"}
+            assert {ledger.row(Host, "h1").zone} == zones
+            for member in members:
+                change(aggregates.update, str(member.aggregate_id), {"remove_host": "h1"})
+            assert ledger.row(Host, "h1").zone == "az1"
 
     def test_of_actions_at_once_one_is_accepted(
         self, ledger: Ledger, agents: dict[str, Agent]
