@@ -15,17 +15,25 @@ COMPUTE = "compute"
 DISK = "disk"
 
 
-def take(turn: Turn, instance: Instance, host: str, kinds: tuple[str, ...], action_id: str) -> bool:
+def take(
+    turn: Turn,
+    instance: Instance,
+    host: str,
+    kinds: tuple[str, ...],
+    action_id: str,
+    zone: str | None = None,
+) -> bool:
     """Claim room on a host for an instance.
 
     :param kinds: ``compute`` (vCPUs and memory), ``disk``
     :param action_id: the action that needs it
+    :param zone: that the host must be in, None for any
     :return: False when the host is not open or has no room, and nothing was taken
     """
     vcpus, memory = (instance.vcpus, instance.memory_mb) if COMPUTE in kinds else (0, 0)
     disk = instance.disk_gb if DISK in kinds else 0
     conf = turn.conf
-    room = []
+    room = [] if zone is None else [Host.zone == zone]
     if COMPUTE in kinds:
         room.append(Host.claimed_vcpus + vcpus <= Host.vcpus * conf.cpu_ratio)
         room.append(Host.claimed_memory_mb + memory <= Host.memory_mb * conf.memory_ratio)

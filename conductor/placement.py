@@ -104,7 +104,7 @@ def claim_first(
     for host in found.hosts:
         here = host == wish.disk_host
         kinds = (claims.COMPUTE,) if here else (claims.COMPUTE, claims.DISK)
-        if claims.take(turn, instance, host, kinds, action_id):
+        if claims.take(turn, instance, host, kinds, action_id, wish.zone):
             return host
     if found.hosts:
         raise Moved

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from conductor import claims
 from conductor.db.models import Flavor, Image, Instance, Network, Port, Project
 from paddock.actions import Seen
 from paddock.errors import BadRequest, Forbidden, HypervisorError, NoValidHost, QuotaExceeded
@@ -200,3 +201,15 @@ def test_a_create_that_fails_leaves_an_error_without_claims(lab: Lab) -> None:
     assert lab.claims(ticket.instance_id) == set()
     lab.ledger.do(ticket.instance_id, "delete")
     assert lab.ledger.instance(ticket.instance_id).deleted
+
+
+def test_a_host_that_leaves_its_zone_meanwhile_is_not_taken_for_it(lab: Lab) -> None:
+    instance = lab.ledger.instance(lab.off("h1"))
+
+    def take(zone: str) -> bool:
+        return lab.ledger.turns.run(
+            lambda turn: claims.take(turn, instance, "h3", (claims.DISK,), "a", zone)
+        )
+
+    assert not take("az1")
+    assert lab.claimed("h3") == (0, 0, 0)
