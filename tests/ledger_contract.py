@@ -173,6 +173,8 @@ class LedgerContract:
 
         assert set(listed()) == set(names)
         assert set(listed(filters={"name": "^web"})) == {"web_1", "web-2"}
+        assert listed(filters={"name": "^Ma"}) == ["Mail"]
+        assert listed(filters={"name": "mail"}) == []
         assert listed(filters={"name": "b%"}) == ["db%"]
         assert listed(filters={"name": "web_"}) == ["web_1"]
         assert listed(filters={"status": "PAUSED"}) == ["db%"]

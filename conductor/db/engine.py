@@ -86,6 +86,7 @@ def _create_private(path: Path) -> None:
 def _set_pragmas(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA case_sensitive_like = ON")  # as the other databases have it
 
 
 def _begin(connection: sa.Connection) -> None:
