@@ -73,8 +73,26 @@ def is_someone_overdue(turn: Turn) -> bool:
     return turn.first(sa.select(Host).where(*standing, Host.last_heartbeat < least)) is not None
 
 
+class Alarm:
+    """Says once that many hosts fell silent at once, and once when that is over."""
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def note(self, spared: list[str]) -> None:
+        """Say what is news.
+
+        :param spared: the hosts that were just not judged for it
+        """
+        if spared and not self._raised:
+            LOG.critical("Many hosts fell silent at once and are not judged: %s", ", ".join(spared))
+        elif self._raised and not spared:
+            LOG.warning("No longer are many hosts silent at once: hosts are judged again")
+        self._raised = bool(spared)
+
+
 def judge(turn: Turn) -> list[str]:
-    """Judge hosts that were silent for the whole dead time; gives the names of the dead.
+    """Judge hosts that were silent for the whole dead time; gives the names of those spared.
 
     When more than a share of the live hosts, and at least two, fell silent within one dead time,
     none of them is judged: then it is rather the network or the broker.
@@ -86,11 +104,11 @@ def judge(turn: Turn) -> list[str]:
         for host in silent
         if host.state != "down" and _silence(turn, host) > turn.conf.dead_after
     ]
-    dead = [host for host in overdue if not _is_mass(turn, host, silent, hosts)]
-    if len(dead) < len(overdue):
-        spared = sorted({host.name for host in overdue} - {host.name for host in dead})
-        LOG.critical("Many hosts fell silent at once and are not judged: %s", ", ".join(spared))
-    return [host.name for host in dead if _condemn(turn, host)]
+    spared = [host.name for host in overdue if _is_mass(turn, host, silent, hosts)]
+    for host in overdue:
+        if host.name not in spared:
+            _condemn(turn, host)
+    return spared
 
 
 def _silence(turn: Turn, host: Host) -> float:
@@ -113,11 +131,9 @@ def _is_mass(turn: Turn, host: Host, silent: list[Host], hosts: list[Host]) -> b
     return len(mates) > 1 and len(mates) > turn.conf.mass_silence * live
 
 
-def _condemn(turn: Turn, host: Host) -> bool:
+def _condemn(turn: Turn, host: Host) -> None:
     """The verdict is a row, set only if no heartbeat came since."""
     facts = (Host.name == host.name, Host.state == host.state)
     unheard = Host.last_heartbeat == host.last_heartbeat
-    if not turn.change(Host, *facts, unheard, state="down", reconcile=True):
-        return False
-    LOG.warning("Host %s is dead: silent since %s", host.name, host.last_heartbeat)
-    return True
+    if turn.change(Host, *facts, unheard, state="down", reconcile=True):
+        LOG.warning("Host %s is dead: silent since %s", host.name, host.last_heartbeat)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from conductor import addresses, ending, fencing, leftovers, queries, rerouting, retention
 from conductor.db.models import Host, Instance, Leftover, Port, Step
-from conductor.judgement import Proof, is_someone_overdue, judge
+from conductor.judgement import Alarm, Proof, is_someone_overdue, judge
 from conductor.pings import Pinger
 from conductor.placement import dead, is_dead
 from conductor.plan import LIVE
@@ -37,6 +37,7 @@ class Reaper:
         self._turns = turns
         self._proof = proof
         self._pinger = pinger
+        self._alarm = Alarm()
         self._purged: datetime.datetime | None = None
 
     def round(self) -> None:
@@ -69,8 +70,9 @@ class Reaper:
 
     def _judge(self) -> None:
         proven = self._proof.holds(self._turns.read(lambda turn: turn.now))
-        if proven and self._turns.read(is_someone_overdue):
-            self._turns.run(judge)
+        if proven:
+            overdue = self._turns.read(is_someone_overdue)
+            self._alarm.note(self._turns.run(judge) if overdue else [])
 
     def _end_overdue(self) -> None:
         """Any step past its deadline fails, accepted or running, whatever its host is."""
