@@ -79,12 +79,15 @@ def _existing(turn: Turn, project_id: str | None, key: str) -> WantedPort:
 
 
 def _check_address(network: Network, address: str) -> None:
+    first, last = ipaddress.ip_address(network.first), ipaddress.ip_address(network.last)
     try:
-        inside = ipaddress.ip_address(address) in ipaddress.ip_network(network.cidr)
+        wanted = ipaddress.ip_address(address)
     except ValueError:
         raise BadRequest("networks: fixed_ip must be an IPv4 or IPv6 address.") from None
-    if not inside:
-        raise BadRequest(f"networks: fixed_ip {address} is not in {network.cidr}.")
+    if wanted.version != first.version or not int(first) <= int(wanted) <= int(last):
+        raise BadRequest(
+            f"networks: fixed_ip {address} is not one for guests, which are {first} to {last}."
+        )
 
 
 def allot(turn: Turn, instance_id: str, wanted: Sequence[WantedPort]) -> None:

@@ -163,8 +163,14 @@ def test_an_address_can_be_asked_for_once(lab: Lab) -> None:
         lab.ledger.create(networks=networks)
     with pytest.raises(BadRequest, match="max_count"):
         lab.ledger.create(networks=networks, count=2)
+
+
+@pytest.mark.parametrize(
+    "address", ["1.2.3.4", "fd00::1", "10.9.0.0", "10.9.0.1", "10.9.255.255", "10.9.0.9", "x"]
+)
+def test_no_address_is_given_that_is_not_for_guests(lab: Lab, address: str) -> None:
     with pytest.raises(BadRequest, match="fixed_ip"):
-        lab.ledger.create(networks=[{"uuid": lab.ledger.network.id, "fixed_ip": "1.2.3.4"}])
+        lab.ledger.create(networks=[{"uuid": lab.ledger.network.id, "fixed_ip": address}])
 
 
 def test_an_existing_port_is_attached(lab: Lab) -> None:
