@@ -67,6 +67,8 @@ class Reaper:
             part()
         except PaddockError as error:
             LOG.warning("The reaper's round is not complete: %s", error.message)
+        except Exception:  # such as a row that only another release understands
+            LOG.exception("A part of the reaper's round failed")
 
     def _judge(self) -> None:
         proven = self._proof.holds(self._turns.read(lambda turn: turn.now))
@@ -116,6 +118,8 @@ class Reaper:
             self._turns.run(lambda turn: turn.attempt(lambda: fn(turn)))
         except PaddockError as error:
             LOG.info("The reaper leaves a row for the next round: %s", error.message)
+        except Exception:
+            LOG.exception("The reaper cannot handle a row")
 
 
 def _look(turn: Turn) -> tuple[datetime.datetime, bool, bool]:

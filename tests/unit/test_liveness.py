@@ -301,3 +301,14 @@ def first_step(lab: Lab, action_id: str) -> Step:
 def forget(lab: Lab, host: str) -> None:
     """Delete a host's service."""
     lab.ledger.turns.run(lambda turn: turn.attempt(lambda: hosts.delete(turn, host)))
+
+
+def test_a_row_that_nobody_understands_stops_no_other(lab: Lab) -> None:
+    strange, vm = lab.active("h1"), lab.active("h2")
+    tickets = [lab.ledger.do(key, "pause") for key in (strange, vm)]
+    lab.ledger.change(Action, tickets[0].action_id, verb="of-the-next-release")
+    lab.pass_time(130)
+    assert lab.ledger.row(Action, tickets[1].action_id).status == "failed"
+    lab.ledger.change(Action, tickets[0].action_id, verb="pause")
+    lab.pass_time(3)
+    assert lab.ledger.row(Action, tickets[0].action_id).status == "failed"
