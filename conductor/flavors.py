@@ -63,6 +63,7 @@ def create(turn: Turn, fields: dict[str, Any]) -> FlavorRecord:
 
 def update(turn: Turn, key: str, changes: dict[str, Any]) -> FlavorRecord:
     """Change the description or merge extra specs (None removes one)."""
+    turn.change(Flavor, Flavor.id == key, name=Flavor.name)  # so that no other changes it beside
     flavor = _find(turn, key)
     if unknown := set(changes) - CHANGEABLE:
         raise BadRequest(f"A flavor's {min(unknown)} cannot be changed.")

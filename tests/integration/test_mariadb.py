@@ -95,3 +95,18 @@ def test_the_ledger_is_whole(cloud: Cloud, server: str) -> None:
     command = [program("paddock-manage"), "--config-file", settings, "check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_extra_specs_that_are_added_at_once_are_all_there(admin: Client) -> None:
+    wanted = {"name": f"f{uuid.uuid4().hex[:8]}", "ram": 64, "vcpus": 1, "disk": 1}
+    key = admin.post("flavors", {"flavor": wanted}).json["flavor"]["id"]
+    specs = {f"hw:{number}": str(number) for number in range(8)}
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(
+            lambda item: admin.post(
+                f"flavors/{key}/os-extra_specs", {"extra_specs": dict([item])}
+            ).status_code,
+            specs.items(),
+        )
+        assert set(answers) == {200}
+    assert admin.get(f"flavors/{key}/os-extra_specs").json["extra_specs"] == specs
