@@ -10,11 +10,12 @@ from api.operations import operation
 from api.schemas import services as schemas
 from api.services import ServicesBase, list_hosts
 from api.times import micros
-from paddock.errors import BadRequest, NotFound
+from paddock.errors import BadRequest, Conflict, NotFound
 from paddock.records import HostRecord
 
 BINARIES = {"paddock-compute": "nova-compute", "paddock-conductor": "nova-conductor"}
 """Clients look for services under these names."""
+COMPUTE = ("paddock-compute", "nova-compute")
 
 
 class OsServices(ServicesBase):
@@ -51,9 +52,15 @@ class OsService(ServicesBase):
     def _find(self, call: Call, service_id: str) -> str:
         if not service_id.isdecimal():
             return service_id
-        for record in list_hosts(call, self._catalog):
-            if number_of(record.id) == int(service_id[:10]):
-                return record.id
+        fitting = [
+            record.id
+            for record in list_hosts(call, self._catalog)
+            if number_of(record.id) == int(service_id[:10])
+        ]
+        if len(fitting) > 1:
+            raise Conflict(f"More than one service is numbered {service_id[:10]}; name its UUID.")
+        if fitting:
+            return fitting[0]
         raise NotFound(f"Service {service_id[:10]} could not be found.")
 
 
@@ -61,7 +68,9 @@ class _ByHost(ServicesBase):
     """The older form: the body names host and binary."""
 
     def _change(self, call: Call, changes: Document, shown: tuple[str, ...]) -> Document:
-        host = call.body["host"]
+        host, binary = call.body["host"], call.body["binary"]
+        if binary not in COMPUTE:
+            raise NotFound(f"Could not find binary {binary[:40]!a} on host {host}.")
         record = self._catalog.update(call.ctxt, "hosts", HostRecord, host, changes)
         document = view(record)
         return {"service": {name: document[name] for name in ("host", "binary", *shown)}}

@@ -118,6 +118,11 @@ def test_the_older_form_names_host_and_binary(admin: Client) -> None:
     assert admin.put("os-services/enable", which, version=old).status_code == 200
     assert admin.put("os-services/enable", which, version="compute 2.53").status_code == 404
     assert admin.put("os-services/enable", {"host": "h2"}, version=old).status_code == 400
+    for verb in ("disable", "force-down"):
+        other = {"host": "h2", "binary": "nova-conductor"}
+        assert admin.put(f"os-services/{verb}", other, version=old).status_code == 404
+    rows = admin.get("os-services?host=h2").json["services"]
+    assert [(row["status"], row["forced_down"]) for row in rows] == [("enabled", False)]
 
 
 def test_hypervisors_have_addresses_uptimes_and_resources(admin: Client) -> None:
