@@ -81,6 +81,8 @@ def _states(call: Call) -> Document:
         found["vm_state"] = [query["vm_state"]]
     if query.get("power_state"):
         found["power_state"] = _number(query["power_state"])
+    if query.get("tags") or query.get("tags-any"):
+        found["vm_state"] = []  # no server has tags
     return found
 
 

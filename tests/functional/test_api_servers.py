@@ -156,7 +156,8 @@ def test_filters_narrow_the_list(create: Create, member: Client, flavor: str, im
                   "power_state=1&name=needle", "locked=false&name=needle"):  # fmt: skip
         rows = member.get(f"servers/detail?{query}").json["servers"]
         assert [row["id"] for row in rows] == [made], query
-    for query in ("name=haystack", "status=ERROR", "locked=true", "limit=1&status=PAUSED"):
+    for query in ("name=haystack", "status=ERROR", "locked=true", "limit=1&status=PAUSED", "tags=a",
+                  "tags-any=a,b&name=needle"):  # fmt: skip
         assert member.get(f"servers/detail?{query}").json["servers"] == [], query
 
 
