@@ -58,8 +58,8 @@ def check(turn: Turn, policy: Policy, ctxt: RequestContext, request: AcceptReque
     action = ACTIONS.get(request.verb)
     if action is None or request.verb == "create":
         raise BadRequest(f"There is no such action {request.verb!r}.")
-    instance = find_instance(turn, policy, ctxt, request.instance_id)
     check_current(turn, ctxt)
+    instance = find_instance(turn, policy, ctxt, request.instance_id)
     _check_policy(policy, ctxt, action, instance)
     case = _case(turn, policy, ctxt, request, action, instance)
     for demand in (_unlocked, _open, _idle, _state, _host_up, _capable):

@@ -99,9 +99,12 @@ class LedgerEndpoint:
     def fetch_answer(self, ctxt: Context, query_id: str) -> Any:
         """See LedgerClient."""
         asks = self._caller(ctxt)
-        return self._turns.read(
+        answer = self._turns.read(
             lambda turn: queries.fetch_answer(turn, self._policy, asks, query_id)
         )
+        if answer is not None:
+            self._turns.run(lambda turn: queries.forget(turn, query_id))
+        return answer
 
     def _caller(self, ctxt: Context) -> RequestContext:
         self._senders.check_api(ctxt)

@@ -38,8 +38,8 @@ def ask(
     """
     if kind not in RULES:
         raise BadRequest(f"There is no question {kind!r}.")
-    instance = find_instance(turn, policy, ctxt, instance_id)
     check_current(turn, ctxt)
+    instance = find_instance(turn, policy, ctxt, instance_id)
     policy.check(ctxt, RULES[kind], target_of(instance))
     host = turn.get(Host, instance.host) if instance.host else None
     if host is None or instance.disk_host is None:
@@ -82,6 +82,11 @@ def fetch_answer(
         raise NotFound(f"Question {query_id} could not be found.")
     policy.check(ctxt, RULES[query.kind], target_of(instance))
     return query.answer
+
+
+def forget(turn: Turn, query_id: str) -> None:
+    """Drop a question whose answer was fetched; answers may be large."""
+    turn.drop(Query, Query.id == query_id)
 
 
 def purge(turn: Turn) -> int:

@@ -131,9 +131,14 @@ def test_a_question_is_answered_once_and_only_by_its_host(lab: Lab) -> None:
     assert (order.instance_id, order.params) == (vm, {"length": 5})
     for said in ("first", "second"):
         agents.answer("h1", lab.agents["h1"].epoch, query_id, {"ok": said})
-    assert api.fetch_answer(lab.ledger.member, query_id) == {"ok": "first"}
     with pytest.raises(Forbidden):
         api.fetch_answer(lab.ledger.user("stranger", "elsewhere"), query_id)
+    assert api.fetch_answer(lab.ledger.member, query_id) == {"ok": "first"}
+    assert lab.ledger.rows(sa.select(Query)) == []
+
+
+def test_a_question_that_nobody_fetches_is_forgotten(lab: Lab) -> None:
+    lab.ledger.api.ask(lab.ledger.member, lab.active("h1"), "console", {})
     lab.pass_time(66)
     assert lab.ledger.rows(sa.select(Query)) == []
 
