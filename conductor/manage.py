@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from oslo_config import cfg
+from sqlalchemy.exc import SQLAlchemyError
 
 from conductor import commands
 from paddock import config
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         conf = config.load(files=arguments.config_file)
         status: int = arguments.run(conf, arguments)
-    except (PaddockError, ValueError, OSError, cfg.Error) as error:
+    except (PaddockError, ValueError, OSError, cfg.Error, SQLAlchemyError) as error:
         sys.stderr.write(f"paddock-manage: {_say(error)}\n")
         return REFUSED
     return status

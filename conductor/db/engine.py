@@ -69,6 +69,7 @@ def _sqlite(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa.Eng
         url,
         # The driver begins no transactions of its own, see _begin; it waits for locks in C.
         connect_args={"timeout": timeout, "isolation_level": None, "check_same_thread": False},
+        hide_parameters=True,
         **pool,
     )
     sa.event.listen(engine, "connect", _set_pragmas)
@@ -105,6 +106,7 @@ def _postgresql(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa
     engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={"connect_timeout": max(2, round(timeout)), "options": options},
+        hide_parameters=True,
         **_pool(pool_size, timeout),
     )
     # At READ COMMITTED every statement has its own snapshot, so reads need no BEGIN and ROLLBACK.
@@ -130,6 +132,7 @@ def _mariadb(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa.En
             "init_command": "SET "
             + ", ".join(f"{name}={value}" for name, value in settings.items()),
         },
+        hide_parameters=True,
         **_pool(pool_size, timeout),
     )
     return engine, engine
