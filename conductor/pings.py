@@ -36,17 +36,19 @@ class Pinger:
 
 
 def _mint(turn: Turn) -> list[tuple[str, str]]:
-    minted = [(host.name, _renew(turn, host)) for host in _due(turn)]
+    minted = [(host, _renew(turn, host, nonce)) for host, nonce in _due(turn)]
     return [(host, nonce) for host, nonce in minted if nonce is not None]
 
 
-def _due(turn: Turn) -> list[Host]:
-    query = sa.select(Host).where(Host.state != "down").order_by(Host.name)
-    return [host for host in turn.all(query) if _is_due(turn, host)]
+def _due(turn: Turn) -> list[tuple[str, str | None]]:
+    """Names and nonces; hosts' facts are large and not needed."""
+    query = sa.select(Host.name, Host.nonce).where(Host.state != "down").order_by(Host.name)
+    rows = turn.session.execute(query).tuples()
+    return [(host, nonce) for host, nonce in rows if _is_due(turn, nonce)]
 
 
-def _is_due(turn: Turn, host: Host) -> bool:
-    minted = int(host.nonce.split(".")[0], 16) if host.nonce else 0
+def _is_due(turn: Turn, nonce: str | None) -> bool:
+    minted = int(nonce.split(".")[0], 16) if nonce else 0
     return bool(_milliseconds(turn.now) - minted >= 1000 * turn.conf.ping_interval)
 
 
@@ -54,12 +56,12 @@ def _milliseconds(moment: datetime.datetime) -> int:
     return int(moment.replace(tzinfo=datetime.UTC).timestamp() * 1000)
 
 
-def _renew(turn: Turn, host: Host) -> str | None:
+def _renew(turn: Turn, host: str, last: str | None) -> str | None:
     """The new nonce, None when another conductor was first."""
-    missed = host.nonce is not None and "." in host.nonce
+    missed = last is not None and "." in last
     nonce = f"{_milliseconds(turn.now):x}.{turn.random.getrandbits(64):016x}"
     misses = Host.nonce_misses + 1 if missed else Host.nonce_misses
-    facts = (Host.name == host.name, Host.nonce == host.nonce)
+    facts = (Host.name == host, Host.nonce == last)
     return nonce if turn.change(Host, *facts, nonce=nonce, nonce_misses=misses) else None
 
 
