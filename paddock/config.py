@@ -67,8 +67,8 @@ CONDUCTOR = [
                  help="Seconds after which the reaper hints an accepted step again."),
     cfg.FloatOpt("ping_interval", default=10.0, min=0.1,
                  help="Seconds between the end-to-end probes of each agent."),
-    cfg.DictOpt("deadlines", default={}, help="Seconds for a verb's steps, by verb, where other "
-                                              "than in the table of actions."),
+    cfg.Opt("deadlines", type=cfg.types.Dict(cfg.types.Float(min=0.1)), default={},
+            help="Seconds for a verb's steps, by verb, where other than in the table of actions."),
     cfg.FloatOpt("deadline_limit", default=3600, min=1,
                  help="Seconds to which progress can move a step's deadline at most."),
     cfg.FloatOpt("cpu_ratio", default=4.0, min=0.1, help="Virtual processors per real one."),
