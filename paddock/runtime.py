@@ -119,7 +119,8 @@ class Handover(Generic[T]):
 
     def put(self, item: T) -> None:
         """Append an item and wake the reader; after :meth:`close` it is dropped."""
-        self._items.append(item)
+        if not self._closed:
+            self._items.append(item)
         self._wake()
 
     def get(self, timeout: float | None = None) -> T | None:
