@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import falcon
@@ -34,7 +33,7 @@ from api.services import Service, ServiceAction, Services
 from api.tokens import Tokens
 from api.validation import Validation
 from api.wishes import Wishes
-from paddock.clients import AgentClient, CatalogClient, LedgerClient
+from paddock.clients import AgentClients, CatalogClient, LedgerClient
 from paddock.errors import PaddockError
 
 
@@ -54,7 +53,6 @@ class Collaborators:
 
     :ivar wishes: the ledger's client for what is asked again when no answer came; each call has its
         share of the time
-    :ivar agents: the client of a host's agent
     :ivar secret: the key of the tokens
     :ivar public_url: scheme, host and port that clients see; None: from the Host header
     :ivar longest: bytes of a request's body
@@ -66,7 +64,7 @@ class Collaborators:
     ledger: LedgerClient
     wishes: LedgerClient
     catalog: CatalogClient
-    agents: Callable[[str], AgentClient]
+    agents: AgentClients
     tokens: Tokens
     secret: bytes
     region: str = "paddock"

@@ -6,9 +6,9 @@ from paddock import runtime
 
 runtime.choose()  # before what follows is imported
 
-import functools  # noqa: E402
 import importlib.metadata  # noqa: E402
 import sys  # noqa: E402
+from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from oslo_config import cfg  # noqa: E402
@@ -18,8 +18,13 @@ from api.http import HttpServer  # noqa: E402
 from api.tokens import Tokens, load_key  # noqa: E402
 from api.wishes import ATTEMPTS  # noqa: E402
 from paddock import config, logs, rpc  # noqa: E402
-from paddock.clients import AgentClient, CatalogClient, LedgerClient  # noqa: E402
-from paddock.service import Service, run_until_signal  # noqa: E402
+from paddock.clients import AgentClients, CatalogClient, LedgerClient  # noqa: E402
+from paddock.context import RequestContext  # noqa: E402
+from paddock.errors import ServiceUnavailable  # noqa: E402
+from paddock.service import Part, Service, Timer, run_until_signal  # noqa: E402
+from paddock.versions import FIRST, Cap  # noqa: E402
+
+VERSION_SECONDS = 10.0
 
 
 class ApiService(Service):
@@ -29,8 +34,8 @@ class ApiService(Service):
     :ivar http: the server that serves it
     """
 
-    def __init__(self, client: rpc.Client, http: HttpServer, app: App) -> None:
-        super().__init__("api", [client, http])
+    def __init__(self, parts: list[Part], http: HttpServer, app: App) -> None:
+        super().__init__("api", parts)
         self.app = app
         self.http = http
 
@@ -41,23 +46,35 @@ def build(conf: cfg.ConfigOpts) -> ApiService:
     :raises ValueError: the key of the tokens is not safe
     """
     client = rpc.Client(rpc.transport(conf, "api"), conf.call_timeout, calls=conf.api.threads)
-    app = create_app(connect(conf, client))
+    cap = Cap()
+    with_ = connect(conf, client, cap)
+    app = create_app(with_)
+    versions = Timer(lambda: ask_version(with_.catalog, cap), VERSION_SECONDS, "versions")
     options = conf.api
     http = HttpServer(app, options.listen, options.port, options.threads, options.max_body)
-    return ApiService(client, http, app)
+    return ApiService([client, versions, http], http, app)
 
 
-def connect(conf: cfg.ConfigOpts, client: rpc.Client) -> Collaborators:
-    """What the application stands on, over a connected bus."""
+def ask_version(catalog: CatalogClient, cap: Cap) -> None:
+    """Learn which RPC version all live conductors serve."""
+    with suppress(ServiceUnavailable):  # the next round asks again
+        cap.learn(catalog.ping(RequestContext()).get("rpc_version", FIRST))
+
+
+def connect(conf: cfg.ConfigOpts, client: rpc.Client, cap: Cap) -> Collaborators:
+    """What the application stands on, over a connected bus.
+
+    :param cap: the newest RPC version that may be sent to the conductors
+    """
     target = rpc.conductor_target("conductor-api")
-    conductor = client.to(target)
-    once = client.to(target, conf.call_timeout / ATTEMPTS)
+    conductor = client.to(target, cap=cap)
+    once = client.to(target, conf.call_timeout / ATTEMPTS, cap)
     key = load_key(Path(conf.identity.key_file))
     return Collaborators(
         ledger=LedgerClient(conductor),
         wishes=LedgerClient(once),
         catalog=CatalogClient(conductor),
-        agents=functools.cache(lambda host: AgentClient(client.to(rpc.agent_target(host)))),
+        agents=AgentClients(client.to_agent),
         tokens=Tokens(key, conf.identity.token_lifetime),
         secret=key,
         region=conf.identity.region,

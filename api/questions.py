@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from api.call import Call, Document
-from paddock.clients import AgentClient, LedgerClient
+from paddock.clients import AgentClients, LedgerClient
 from paddock.errors import ServiceUnavailable, from_wire
 
 FIRST_WAIT = 0.02
@@ -20,9 +19,7 @@ class Questions:
     :param timeout: seconds to wait for an answer
     """
 
-    def __init__(
-        self, ledger: LedgerClient, agents: Callable[[str], AgentClient], timeout: float
-    ) -> None:
+    def __init__(self, ledger: LedgerClient, agents: AgentClients, timeout: float) -> None:
         self._ledger = ledger
         self._agents = agents
         self._timeout = timeout

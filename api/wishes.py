@@ -10,7 +10,7 @@ from typing import TypeVar
 from api.call import Call, Document
 from api.idempotency import mint
 from paddock import failpoints
-from paddock.clients import AgentClient, LedgerClient
+from paddock.clients import AgentClients, LedgerClient
 from paddock.errors import BusUnavailable, PaddockError
 from paddock.records import AcceptRequest, CreateRequest, Ticket
 
@@ -23,10 +23,9 @@ class Wishes:
     """What changes instances goes through here.
 
     :param ledger: one whose calls may each take a share of a call's time, see ``ATTEMPTS``
-    :param agents: the client of a host's agent
     """
 
-    def __init__(self, ledger: LedgerClient, agents: Callable[[str], AgentClient]) -> None:
+    def __init__(self, ledger: LedgerClient, agents: AgentClients) -> None:
         self._ledger = ledger
         self._agents = agents
 
@@ -60,9 +59,8 @@ class Wishes:
         LOG.info("%s was accepted", verb, extra=about)
         if ticket.host and ticket.step_id:
             failpoints.hit("api.before-hint")
-            self._agents(ticket.host).run(
-                call.ctxt, ticket.step_id, ticket.instance_id, ticket.kind
-            )
+            agent = self._agents(ticket.host, ticket.rpc_version)
+            agent.run(call.ctxt, ticket.step_id, ticket.instance_id, ticket.kind)
 
 
 def _again(ask: Callable[[], T]) -> T:

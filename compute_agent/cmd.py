@@ -32,6 +32,7 @@ from compute_agent.slots import Slots  # noqa: E402
 from paddock import config, logs, rpc  # noqa: E402
 from paddock.clients import ConductorClient  # noqa: E402
 from paddock.service import Closing, Part, Service, run_until_signal  # noqa: E402
+from paddock.versions import Cap  # noqa: E402
 
 DRIVERS = {
     "fake": "compute_agent.drivers.fake:FakeDriver",
@@ -61,7 +62,9 @@ def build(
     """
     transport = transport or rpc.transport(conf, "agent")
     client = rpc.Client(transport, conf.call_timeout)
-    conductor = ConductorClient(client.to(rpc.conductor_target("conductor-agent")))
+    cap = Cap()
+    caller = client.to(rpc.conductor_target("conductor-agent"), cap=cap)
+    conductor = ConductorClient(caller, cap.learn)
     epochs = EpochFile(Path(conf.state_path) / "agent", Path(conf.compute.machine_id_file))
     parts = assemble(conf, conductor, driver or choose_driver(conf), transport, epochs, on_stale)
     return Service(f"agent of {conf.host}", [epochs, client, *parts])

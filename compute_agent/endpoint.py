@@ -59,7 +59,7 @@ class Endpoint:
                 step_id=step_id,
                 action_id="",
                 instance_id=instance_id,
-                kind=StepKind(kind),
+                kind=kind,
                 attempt=attempt,
                 status="accepted",
                 epoch=None,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from compute_agent.epoch import EpochFile, Identity
 from compute_agent.facts import Facts
 from compute_agent.lease import Lease, now
 from compute_agent.runner import Runner
-from paddock.clients import ConductorClient
+from paddock.actions import StepKind
+from paddock.clients import CONTRACT, ConductorClient
 from paddock.errors import PaddockError, StaleEpoch
-from paddock.records import Heartbeat, HeartbeatAnswer, Hello, HelloAnswer
+from paddock.records import Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, HostFacts
 from paddock.service import Timer
 
 LOG = logging.getLogger(__name__)
@@ -107,7 +110,7 @@ class Heartbeats:
                 replaces=replaces,
                 machine_id=self._epochs.machine_id,
                 zone=self._zone,
-                facts=self._facts.latest(),
+                facts=self._tell(),
             )
         )
         self._epochs.accepted(self._identity.epoch)
@@ -121,7 +124,7 @@ class Heartbeats:
         beat = Heartbeat(
             host=self._identity.host,
             epoch=self._identity.epoch,
-            facts=self._facts.latest(),
+            facts=self._tell(),
             held=self._runner.held(),
         )
         answer = self._conductor.heartbeat(beat)
@@ -130,6 +133,10 @@ class Heartbeats:
         for order in answer.orders:
             self._obey(order, sent_at)
         self._heal(answer, sent_at)
+
+    def _tell(self) -> HostFacts:
+        """The newest facts; those that a former process left say what that one spoke."""
+        return msgspec.structs.replace(self._facts.latest(), rpc_version=CONTRACT.version)
 
     def _obey(self, order: str, sent_at: float) -> None:
         if action := self._orders.get(order):
@@ -141,7 +148,9 @@ class Heartbeats:
         """Begin what waits, give back what nobody here does, end what is no longer wanted."""
         self._runner.cancel_unlisted(answer.steps, sent_at)
         for step in answer.steps:
-            if step.status == "accepted":
+            if step.status == "accepted" and step.kind in {*StepKind}:
                 self._runner.offer(step)
+            elif step.status == "accepted":
+                LOG.warning("This release cannot do a step of the kind %r", step.kind)
             elif not self._runner.holds(step):
                 self._runner.hand_back(step, self.kick)

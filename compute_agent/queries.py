@@ -11,7 +11,7 @@ from compute_agent.drivers.base import Driver
 from compute_agent.epoch import Identity
 from compute_agent.pool import Pool
 from paddock.clients import ConductorClient
-from paddock.errors import BadRequest, NotFound, PaddockError
+from paddock.errors import NotFound, PaddockError, Unsupported
 from paddock.records import QueryOrder
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Queries:
         try:
             kind = self._kinds.get(order.kind)
             if kind is None:
-                raise BadRequest(f"This host cannot answer questions of the kind {order.kind!r}.")
+                raise Unsupported(f"This host cannot answer questions of the kind {order.kind!r}.")
             return {"ok": kind(order)}
         except PaddockError as error:
             return {"error": error.to_wire()}

@@ -101,7 +101,7 @@ class Runner:
         with self._changed:
             if self._tasks.setdefault(task.key, task) is not task:
                 return
-        if step.kind is StepKind.DESTROY:
+        if step.kind == StepKind.DESTROY:
             self._submit(task)
         else:
             self._slots.enter(step.instance_id, task, partial(self._submit, task))
@@ -155,7 +155,7 @@ class Runner:
         task.holds = True
         kind = task.step.kind
         pool = self._workers
-        if kind is StepKind.DESTROY:
+        if kind == StepKind.DESTROY:
             pool = self._destroyers
         elif kind in MOVING:
             pool = self._movers

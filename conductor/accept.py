@@ -82,7 +82,7 @@ def repeat(turn: Turn, ctxt: RequestContext, request: AcceptRequest, known: Acti
 def ticket_of(turn: Turn, action: Action) -> Ticket:
     """The ticket of an accepted action, with the step that waits now, if one does."""
     query = sa.select(Step).where(Step.action_id == action.id, Step.status.in_(LIVE))
-    return ticket(action.id, action.instance_id, turn.first(query.order_by(Step.ordinal)))
+    return ticket(turn, action.id, action.instance_id, turn.first(query.order_by(Step.ordinal)))
 
 
 def record_refusal(

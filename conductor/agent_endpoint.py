@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from conductor import finish, liveness, observations, pings, queries, reconcile, start
 from conductor.agents import speaking
 from conductor.senders import Senders
@@ -12,31 +14,42 @@ from conductor.turn import Turn, Turns, each
 from paddock import records as r
 from paddock.clients import read, wire
 from paddock.rpc import expose
+from paddock.versions import FIRST
 
 T = TypeVar("T")
+Answer = TypeVar("Answer", r.HelloAnswer, r.HeartbeatAnswer)
 Context = dict[str, Any]
 Json = dict[str, Any]
 
 
 class AgentEndpoint:
-    """Hands agents' calls to the ledger, each in one transaction."""
+    """Hands agents' calls to the ledger, each in one transaction.
 
-    def __init__(self, turns: Turns, senders: Senders) -> None:
+    :param served: the lowest RPC version of all live conductors
+    """
+
+    def __init__(
+        self, turns: Turns, senders: Senders, served: Callable[[], str] = lambda: FIRST
+    ) -> None:
         self._turns = turns
         self._senders = senders
+        self._served = served
 
     @expose
     def hello(self, ctxt: Context, hello: Json) -> Any:
         """See ConductorClient."""
         told = read(hello, r.Hello)
-        return self._once(ctxt, told.host, lambda turn: liveness.hello(turn, told))
+        self._senders.check_agent(ctxt, told.host)
+        if liveness.is_stranger(told):
+            raise self._turns.run(lambda turn: liveness.refuse_stranger(turn, told))
+        return self._once(ctxt, told.host, lambda turn: self._told(liveness.hello(turn, told)))
 
     @expose
     def heartbeat(self, ctxt: Context, beat: Json) -> Any:
         """See ConductorClient."""
         told = read(beat, r.Heartbeat)
         self._senders.check_agent(ctxt, told.host)
-        return wire(self._turns.run(lambda turn: liveness.heartbeat(turn, told)))
+        return wire(self._turns.run(lambda turn: self._told(liveness.heartbeat(turn, told))))
 
     @expose
     def start(self, ctxt: Context, steps: list[Json]) -> Any:
@@ -113,6 +126,9 @@ class AgentEndpoint:
     def pong(self, ctxt: Context, host: str, epoch: str, nonce: str) -> None:
         """See ConductorClient."""
         self._once(ctxt, host, lambda turn: pings.pong(turn, host, epoch, nonce))
+
+    def _told(self, answer: Answer) -> Answer:
+        return msgspec.structs.replace(answer, rpc_version=self._served())
 
     def _once(self, ctxt: Context, host: str, fn: Callable[[Turn], T]) -> Any:
         self._senders.check_agent(ctxt, host)

@@ -99,7 +99,8 @@ def _ticket(case: Case, steps: list[Step]) -> Ticket:
     issued = [step for step in steps if step.status == "accepted"]
     for step in issued[1:]:
         case.turn.hint(step)
-    return ticket(case.request.action_id, case.instance.id, issued[0] if issued else None)
+    first = issued[0] if issued else None
+    return ticket(case.turn, case.request.action_id, case.instance.id, first)
 
 
 # --- work on the instance's own host

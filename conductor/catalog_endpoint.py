@@ -17,6 +17,7 @@ from paddock.clients import read, wire
 from paddock.context import RequestContext
 from paddock.records import Listing
 from paddock.rpc import expose
+from paddock.versions import FIRST
 
 T = TypeVar("T")
 Context = dict[str, Any]
@@ -29,21 +30,26 @@ _MEMBERS = {"add_host": "add_host", "remove_host": "remove_host", "metadata": "s
 
 
 class CatalogEndpoint:
-    """Checks who asks and under which rule, and hands calls on, each in one transaction."""
+    """Checks who asks and under which rule, and hands calls on, each in one transaction.
+
+    :param served: the lowest RPC version of all live conductors
+    """
 
     def __init__(
-        self, turns: Turns, policy: Policy, senders: Senders, identities: Identities
-    ) -> None:
+        self, turns: Turns, policy: Policy, senders: Senders, identities: Identities,
+        served: Callable[[], str] = lambda: FIRST,
+    ) -> None:  # fmt: skip
         self._turns = turns
         self._policy = policy
         self._senders = senders
         self._identities = identities
+        self._served = served
 
     @expose
     def ping_conductor(self, ctxt: Context) -> Json:  # noqa: ARG002 (all methods get it)
         """See CatalogClient; a conductor calls itself too, to prove its path."""
         self._turns.read(lambda turn: turn.session.scalar(sa.select(1)))
-        return {"database": True}
+        return {"database": True, "rpc_version": self._served()}
 
     @expose
     def authenticate(self, ctxt: Context, user: Json, password: str, project: Json) -> Any:

@@ -6,7 +6,6 @@ from paddock import runtime
 
 runtime.choose()  # before what follows is imported
 
-import functools  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 
@@ -27,7 +26,7 @@ from conductor.reaper import Reaper  # noqa: E402
 from conductor.senders import Senders  # noqa: E402
 from conductor.turn import Hint, Turns  # noqa: E402
 from paddock import config, logs, rpc  # noqa: E402
-from paddock.clients import AgentClient, CatalogClient  # noqa: E402
+from paddock.clients import AgentClients, CatalogClient  # noqa: E402
 from paddock.context import RequestContext  # noqa: E402
 from paddock.errors import PaddockError  # noqa: E402
 from paddock.service import Closing, Service, Timer, run_until_signal  # noqa: E402
@@ -40,12 +39,13 @@ class Agents:
     """The hosts' agents, towards which the conductor casts."""
 
     def __init__(self, client: rpc.Client) -> None:
-        self._to = functools.cache(lambda host: AgentClient(client.to(rpc.agent_target(host))))
+        self._to = AgentClients(client.to_agent)
 
     def hint(self, hint: Hint) -> None:
         """A step waits on a host."""
         ctxt = RequestContext()
-        self._to(hint.host).run(ctxt, hint.step_id, hint.instance_id, hint.kind, hint.attempt)
+        agent = self._to(hint.host, hint.rpc_version)
+        agent.run(ctxt, hint.step_id, hint.instance_id, hint.kind, hint.attempt)
 
     def ping(self, host: str, nonce: str) -> None:
         """Prove the way to a host's agent."""
@@ -59,6 +59,7 @@ def build(conf: cfg.ConfigOpts, name: str, transport: rpc.Transport | None = Non
     :param transport: by default one to the configuration's ``transport_url``
     :raises SchemaOutdated: the database's schema is older than this release
     :raises DatabaseUnavailable: the database does not answer
+    :raises Conflict: conductors of another major RPC version live
     """
     database = open_database(conf)
     transport = transport or rpc.transport(conf, "conductor")
@@ -67,11 +68,12 @@ def build(conf: cfg.ConfigOpts, name: str, transport: rpc.Transport | None = Non
     turns = Turns(database, conf, agents.hint)
     reaper = Reaper(turns, make_proof(conf, client, name), Pinger(turns, agents.ping))
     presence = Presence(turns, conf.host, name)
+    presence.refuse_strangers()
     timers = [
         Timer(presence.note, conf.conductor.heartbeat_interval, "presence"),
         Timer(reaper.round, conf.conductor.reaper_interval, "reaper", at_once=False),
     ]
-    servers = make_servers(conf, turns, transport, name)
+    servers = make_servers(conf, turns, transport, name, presence)
     return Service(f"conductor {name}", [Closing(database.dispose), client, *timers, *servers])
 
 
@@ -84,16 +86,16 @@ def open_database(conf: cfg.ConfigOpts) -> Database:
 
 
 def make_servers(
-    conf: cfg.ConfigOpts, turns: Turns, transport: rpc.Transport, name: str
+    conf: cfg.ConfigOpts, turns: Turns, transport: rpc.Transport, name: str, presence: Presence
 ) -> list[rpc.Server]:
     """What answers agents and the API, each at a topic of its own."""
     policy, senders = Policy(conf), Senders(conf)
     identities = Identities(turns, Passwords())
     served: dict[str, list[object]] = {
-        TOPIC_AGENT: [AgentEndpoint(turns, senders)],
+        TOPIC_AGENT: [AgentEndpoint(turns, senders, presence.lowest)],
         TOPIC_API: [
             LedgerEndpoint(turns, policy, senders),
-            CatalogEndpoint(turns, policy, senders, identities),
+            CatalogEndpoint(turns, policy, senders, identities, presence.lowest),
         ],
     }
     workers = conf.conductor.threads

@@ -107,7 +107,7 @@ def list_services(conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
     """Show hosts and conductors."""
     with _ledger(conf) as turns:
         found = turns.read(lambda turn: hosts.list_page(turn, Listing()))
-    heads = ["host", "binary", "zone", "state", "open", "age", "version", "id"]
+    heads = ["host", "binary", "zone", "state", "open", "age", "version", "rpc", "id"]
     _say(tabulate([_row(record) for record in found], headers=heads))
     return 0
 
@@ -123,6 +123,7 @@ def _row(record: HostRecord) -> list[str]:
         ", ".join(closed) or "yes",
         age,
         record.version,
+        record.rpc_version,
         record.id,
     ]
 

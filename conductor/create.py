@@ -143,7 +143,7 @@ def _place(
     action = _action(turn, ctxt, order, instance, action_id)
     turn.add(action)
     (step,) = plan.insert(turn, action, [(StepKind.LAUNCH, host.name)])
-    return ticket(action_id, instance.id, step)
+    return ticket(turn, action_id, instance.id, step)
 
 
 def _wish(order: Order) -> Wish:

@@ -190,6 +190,7 @@ def _show_host(turn: Turn, host: Host, running: int, pauses: Sequence[Pause]) ->
         uptime=int(facts.get("uptime", 0)),
         address=str(facts.get("address", "")),
         extra=facts.get("extra", {}),
+        rpc_version=host.rpc_version,
     )
 
 
@@ -216,6 +217,7 @@ def _show_conductor(turn: Turn, one: Conductor) -> HostRecord:
         hypervisor_version=0,
         uptime=int((turn.now - one.started_at).total_seconds()),
         address="",
+        rpc_version=one.rpc_version,
     )
 
 

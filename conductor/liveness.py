@@ -11,9 +11,10 @@ from conductor import zones
 from conductor.db.models import Cloud, Host, Step
 from conductor.plan import LIVE
 from conductor.turn import Moved, Turn
-from paddock.actions import StepKind
-from paddock.errors import StaleEpoch
+from paddock.clients import CONTRACT
+from paddock.errors import Conflict, StaleEpoch
 from paddock.records import Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, HostFacts, LiveStep
+from paddock.versions import is_foreign
 
 RECONCILE = "reconcile"
 LISTEN = "listen"
@@ -37,6 +38,24 @@ def hello(turn: Turn, told: Hello) -> HelloAnswer:
     elif host.machine_id != told.machine_id:
         raise _other_machine(told)
     return HelloAnswer(cloud_id=_cloud_id(turn), orders=[RECONCILE])
+
+
+def is_stranger(told: Hello) -> bool:
+    """Whether an agent is of another major RPC version."""
+    return is_foreign(told.facts.rpc_version, CONTRACT.version)
+
+
+def refuse_stranger(turn: Turn, told: Hello) -> Conflict:
+    """Why such an agent may not speak; the list of services shows its version from now on."""
+    theirs = told.facts.rpc_version
+    host = turn.get(Host, told.host)
+    if host is not None and host.machine_id == told.machine_id:
+        facts = host.facts | {"rpc_version": theirs, "version": told.facts.version}
+        turn.change(Host, Host.name == told.host, facts=facts)
+    return Conflict(
+        f"The agent of host {told.host} has RPC version {theirs}, the conductors "
+        f"{CONTRACT.version}: install on that host a release of the conductors' major version."
+    )
 
 
 def _take_over(turn: Turn, host: Host, told: Hello) -> None:
@@ -131,7 +150,7 @@ def _live(step: Step) -> LiveStep:
         step_id=step.id,
         action_id=step.action_id,
         instance_id=step.instance_id,
-        kind=StepKind(step.kind),
+        kind=step.kind,
         attempt=step.attempt,
         status=step.status,
         epoch=step.epoch,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from conductor.db.models import Step
-from paddock.actions import StepKind
+from conductor.turn import Turn
 from paddock.records import Ticket
 
 
-def ticket(action_id: str, instance_id: str, step: Step | None) -> Ticket:
+def ticket(turn: Turn, action_id: str, instance_id: str, step: Step | None) -> Ticket:
     """The ticket of an accepted action.
 
     :param step: the one whose host is to be hinted, None when none waits
@@ -19,5 +19,6 @@ def ticket(action_id: str, instance_id: str, step: Step | None) -> Ticket:
         instance_id=instance_id,
         step_id=step.id,
         host=step.host,
-        kind=StepKind(step.kind),
+        kind=step.kind,
+        rpc_version=turn.rpc_version(step.host),
     )

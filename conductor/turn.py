@@ -20,9 +20,10 @@ from oslo_config import cfg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from conductor.db.models import Base, Step
+from conductor.db.models import Base, Host, Step
 from paddock import failpoints
 from paddock.errors import PaddockError, ServiceUnavailable
+from paddock.versions import FIRST
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Base)
@@ -35,13 +36,17 @@ class Moved(Exception):
 
 @dataclass(frozen=True)
 class Hint:
-    """A step that waits on a host, as that host's agent hears of it."""
+    """A step that waits on a host, as that host's agent hears of it.
+
+    :ivar rpc_version: what that agent last told
+    """
 
     host: str
     step_id: str
     instance_id: str
     kind: str
     attempt: int
+    rpc_version: str = FIRST
 
 
 class Store(Protocol):
@@ -119,8 +124,14 @@ class Turn:
 
     def hint(self, step: Step) -> None:
         """Have a step's host hear of it after the commit."""
-        told = Hint(step.host, step.id, step.instance_id, step.kind, step.attempt)
+        version = self.rpc_version(step.host)
+        told = Hint(step.host, step.id, step.instance_id, step.kind, step.attempt, version)
         self.hints.append(told)
+
+    def rpc_version(self, host: str) -> str:
+        """What a host's agent last told; asks the database only if the host was not read yet."""
+        row = self.session.get(Host, host)
+        return row.rpc_version if row else FIRST
 
     def new_id(self) -> str:
         """A new random UUID."""

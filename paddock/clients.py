@@ -7,6 +7,8 @@ the peer raised.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -14,8 +16,35 @@ import msgspec
 from paddock import records as r
 from paddock.context import RequestContext
 from paddock.errors import PaddockError, from_wire
+from paddock.versions import FIRST, Contract
 
 T = TypeVar("T")
+
+CONTRACT = Contract(
+    {
+        "1.0": (
+            # topic conductor-api: instances, then all else
+            "accept", "create", "list_instances", "get_instance", "update_instance",
+            "list_actions", "get_action", "ask", "fetch_answer",
+            "ping_conductor", "authenticate", "identify", "pause_host", "resume_host",
+            "list_flavors", "get_flavors", "create_flavors", "update_flavors", "delete_flavors",
+            "list_aggregates", "get_aggregates", "create_aggregates", "update_aggregates",
+            "delete_aggregates",
+            "list_hosts", "get_hosts", "update_hosts", "delete_hosts",
+            "list_images", "get_images", "list_networks", "get_networks", "list_zones", "get_zones",
+            # topic conductor-agent
+            "hello", "heartbeat", "start", "finish", "hand_back", "progress", "report", "reconcile",
+            "reconciled", "fetch_query", "answer", "pong",
+            # an agent's own topic
+            "run", "query", "ping",
+        ),
+        "1.1": (
+            "HelloAnswer.rpc_version", "HeartbeatAnswer.rpc_version", "Ticket.rpc_version",
+            "HostRecord.rpc_version",
+        ),
+    }
+)  # fmt: skip
+"""What each version added: methods, arguments of older methods, fields of older records."""
 
 
 class Caller(Protocol):
@@ -124,7 +153,10 @@ class CatalogClient:
         self._caller = caller
 
     def ping(self, ctxt: RequestContext) -> dict[str, Any]:
-        """Whether conductor and database answer: ``{"database": true}``."""
+        """Whether conductor and database answer: ``{"database": true}``.
+
+        ``rpc_version`` is the lowest of all live conductors; one of version 1.0 does not say it.
+        """
         return read(self._caller.call(ctxt, "ping_conductor"), dict[str, Any])
 
     def authenticate(
@@ -188,20 +220,29 @@ class CatalogClient:
 
 
 class ConductorClient:
-    """What an agent asks of the conductor (topic conductor-agent)."""
+    """What an agent asks of the conductor (topic conductor-agent).
 
-    def __init__(self, caller: Caller) -> None:
+    :param learn: told the lowest RPC version of all live conductors, as often as they say it
+    """
+
+    def __init__(self, caller: Caller, learn: Callable[[str], object] = lambda _: None) -> None:
         self._caller = caller
+        self._learn = learn
         self._ctxt = RequestContext()
 
     def hello(self, hello: r.Hello) -> r.HelloAnswer:
         """Announce a new agent process. StaleEpoch when another one speaks for the host."""
-        return read(self._caller.call(self._ctxt, "hello", hello=wire(hello)), r.HelloAnswer)
+        told = self._caller.call(self._ctxt, "hello", hello=wire(hello))
+        answer = read(told, r.HelloAnswer)
+        self._learn(answer.rpc_version)
+        return answer
 
     def heartbeat(self, beat: r.Heartbeat) -> r.HeartbeatAnswer:
         """Be alive; the answer heals. StaleEpoch."""
-        answer = self._caller.call(self._ctxt, "heartbeat", beat=wire(beat))
-        return read(answer, r.HeartbeatAnswer)
+        told = self._caller.call(self._ctxt, "heartbeat", beat=wire(beat))
+        answer = read(told, r.HeartbeatAnswer)
+        self._learn(answer.rpc_version)
+        return answer
 
     def start(self, steps: list[r.StepRef]) -> list[r.WorkOrder | PaddockError]:
         """Begin steps; StepRefused for each that the ledger does not let start."""
@@ -285,3 +326,17 @@ class AgentClient:
     def ping(self, ctxt: RequestContext, nonce: str) -> None:
         """Show that hints arrive."""
         self._caller.cast(ctxt, "ping", nonce=nonce)
+
+
+class AgentClients:
+    """The hosts' agents, each sent no more than it understands.
+
+    :param to: a caller of a host's agent that serves some RPC version
+    """
+
+    def __init__(self, to: Callable[[str, str], Caller]) -> None:
+        self._of = functools.cache(lambda host, version: AgentClient(to(host, version)))
+
+    def __call__(self, host: str, version: str = FIRST) -> AgentClient:
+        """The client of a host's agent, which last told that it serves that RPC version."""
+        return self._of(host, version)

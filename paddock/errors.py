@@ -34,6 +34,7 @@ class PaddockError(Exception):
     status: ClassVar[int] = 500
     fault: ClassVar[str] = "computeFault"
     default: ClassVar[str] = "An unexpected error prevented the server from fulfilling the request."
+    since: ClassVar[str] = "1.0"  # the RPC version that first had the class
 
     def __init__(self, message: str = "", **kwargs: Any) -> None:
         super().__init__(message or self.default)
@@ -44,9 +45,15 @@ class PaddockError(Exception):
         """The sentence."""
         return str(self.args[0])
 
+    @property
+    def known_as(self) -> type[PaddockError]:
+        """The class as which it crosses the bus: the nearest that every peer has."""
+        first = PaddockError.since
+        return next(kind for kind in type(self).__mro__ if getattr(kind, "since", None) == first)
+
     def to_wire(self) -> dict[str, Any]:
         """A JSON document from which :func:`from_wire` makes the same error."""
-        return {"type": type(self).__name__, "message": self.message, "kwargs": self.kwargs}
+        return {"type": self.known_as.__name__, "message": self.message, "kwargs": self.kwargs}
 
 
 class BadRequest(PaddockError):

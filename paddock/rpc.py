@@ -22,16 +22,17 @@ from oslo_messaging import Target
 from oslo_messaging._metrics.client import oslo_messaging_metrics
 from oslo_messaging._tracing.client import oslo_messaging_tracing
 from oslo_messaging.opts import list_opts
-from oslo_messaging.rpc import dispatcher as oslo_dispatcher
 from oslo_messaging.rpc import server as oslo_server
 from oslo_messaging.transport import RPCTransport as Transport
 
 from paddock import bus, rabbit
+from paddock.clients import CONTRACT
 from paddock.context import RequestContext
 from paddock.deadline import Deadline
-from paddock.errors import BusUnavailable, PaddockError
-from paddock.logs import bind
+from paddock.dispatch import Dispatcher
+from paddock.errors import BusUnavailable, PaddockError, ServiceUnavailable
 from paddock.runtime import finish_within
+from paddock.versions import Cap, Contract
 
 __all__ = [
     "Caller",
@@ -119,31 +120,6 @@ class ContextSerializer(oslo_messaging.NoOpSerializer):  # type: ignore[misc]
         return ctxt.to_dict()
 
 
-class MethodFailed(Exception):
-    """What a caller learns of an error that is not one of ours: the method, nothing inside it."""
-
-
-class _Dispatcher(oslo_dispatcher.RPCDispatcher):  # type: ignore[misc]
-    def _do_dispatch(self, endpoint: Any, method: str, ctxt: Any, args: Any) -> Any:
-        with bind(request_id=ctxt.get("request_id")):
-            try:
-                return super()._do_dispatch(endpoint, method, ctxt, args)
-            except PaddockError as error:
-                raise _tell(error) from None
-            except Exception as error:
-                LOG.exception("Method %s failed", method)
-                failure = MethodFailed(f"{method} failed with {type(error).__name__}")
-                raise _tell(failure) from None
-
-
-def _tell(error: Exception) -> oslo_dispatcher.ExpectedException:
-    """Have the caller told of this error, without traceback and cause, which are ours alone."""
-    error.__cause__ = error.__context__ = None
-    expected = oslo_dispatcher.ExpectedException()
-    expected.exc_info = (type(error), error, None)
-    return expected
-
-
 class _Listening(oslo_server.RPCServer):  # type: ignore[misc]
     """Takes a message only when a worker is free, so that the rest waits, and expires, outside."""
 
@@ -168,15 +144,18 @@ class Server:
 
     :param endpoints: objects with methods under :func:`expose`; each gets (context dict, **kwargs)
     :param workers: calls worked on at once
+    :param version: the newest RPC version that the endpoints serve
     """
 
     def __init__(
-        self, transport: Transport, target: Target, endpoints: Sequence[Any], workers: int
-    ) -> None:
+        self, transport: Transport, target: Target, endpoints: Sequence[Any], workers: int,
+        version: str = CONTRACT.version,
+    ) -> None:  # fmt: skip
         self._transport = transport
         self._target = target
         self._endpoints = endpoints
         self._workers = workers
+        self._version = version
         self._server: _Listening | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -210,8 +189,7 @@ class Server:
             self.start()
 
     def _listen(self) -> _Listening:
-        policy = oslo_dispatcher.ExplicitRPCAccessPolicy
-        dispatcher = _Dispatcher(list(self._endpoints), None, policy)
+        dispatcher = Dispatcher(self._endpoints, self._version)
         server = _Listening(self._transport, self._target, dispatcher, self._workers)
         server.start(override_pool_size=self._workers)
         return server
@@ -252,9 +230,19 @@ class Client:
             transport_options=oslo_messaging.TransportOptions(at_least_once=True),
         )
 
-    def to(self, target: Target, timeout: float | None = None) -> Caller:
-        """A caller of one target, with another timeout in seconds if need be."""
-        return Caller(self, target, timeout or self._timeout)
+    def to(
+        self, target: Target, timeout: float | None = None, cap: Cap | None = None,
+        contract: Contract = CONTRACT,
+    ) -> Caller:  # fmt: skip
+        """A caller of one target, with another timeout in seconds if need be.
+
+        :param cap: the newest RPC version that may be sent there; by default the first one ever
+        """
+        return Caller(self, target, timeout or self._timeout, cap or Cap(), contract)
+
+    def to_agent(self, host: str, version: str) -> Caller:
+        """A caller of a host's agent that serves that RPC version."""
+        return self.to(agent_target(host), cap=Cap(version))
 
     def start(self) -> None:
         """Begin to send casts."""
@@ -326,25 +314,45 @@ class Client:
 
 
 class Caller:
-    """The client side of one target."""
+    """The client side of one target: sends what the peer understands, with its version."""
 
-    def __init__(self, client: Client, target: Target, timeout: float) -> None:
+    def __init__(
+        self, client: Client, target: Target, timeout: float, cap: Cap, contract: Contract
+    ) -> None:
         self._client = client
         self._target = target
         self._timeout = timeout
+        self._cap = cap
+        self._contract = contract
 
     def call(self, ctxt: RequestContext, method: str, **kwargs: Any) -> Any:
         """Ask and wait for the answer.
 
+        :raises ServiceUnavailable: the peer is too old; nothing was done
         :raises BusUnavailable: no answer within the timeout; the peer may still do it
         :raises PaddockError: the class that the method raised, with its keyword arguments
         :raises oslo_messaging.RemoteError: the method is unknown, hidden or broken
         """
-        return self._client.call(self._target, ctxt, method, self._timeout, kwargs)
+        target, args = self._fit(method, kwargs)
+        try:
+            return self._client.call(target, ctxt, method, self._timeout, args)
+        except ServiceUnavailable as error:
+            if told := error.kwargs.get("rpc_version"):  # it was asked for more than it has
+                self._cap.learn(str(told))
+            raise
 
     def cast(self, ctxt: RequestContext, method: str, **kwargs: Any) -> None:
         """Send and forget: never raises, never waits; what goes wrong is logged."""
-        self._client.cast(self._target, ctxt, method, kwargs)
+        try:
+            target, args = self._fit(method, kwargs)
+        except ServiceUnavailable as error:
+            LOG.info("Cast to %s was not sent: %s", self._target.topic, error)
+        else:
+            self._client.cast(target, ctxt, method, args)
+
+    def _fit(self, method: str, kwargs: dict[str, Any]) -> tuple[Target, dict[str, Any]]:
+        version, args = self._contract.fit(method, kwargs, self._cap.version)
+        return self._target(version=version), args
 
 
 def _as_raised(error: PaddockError) -> PaddockError:

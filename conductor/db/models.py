@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from paddock.versions import FIRST
+
 Uuid = sa.String(36)
 Name = sa.String(255)
 _BINARY = {"mysql_collate": "utf8mb4_bin"}
@@ -182,6 +184,11 @@ class Host(Base):
     nonce: Mapped[str | None] = mapped_column(Uuid)
     nonce_misses: Mapped[int] = mapped_column(default=0)
 
+    @property
+    def rpc_version(self) -> str:
+        """The newest RPC version that its agent serves, as that last told."""
+        return str(self.facts.get("rpc_version", FIRST))
+
 
 class Pause(Base):
     """One holder's pause of a host; ``hosts.paused`` counts them."""
@@ -195,12 +202,13 @@ class Pause(Base):
 
 
 class Conductor(Base):
-    """A conductor process, for the list of services."""
+    """A conductor process; ``rpc_version`` is the newest that it serves."""
 
     __tablename__ = "conductors"
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     host: Mapped[str]
     version: Mapped[str] = mapped_column(sa.String(64))
+    rpc_version: Mapped[str] = mapped_column(sa.String(16), server_default="1.0")
     started_at: Mapped[datetime.datetime]
     last_heartbeat: Mapped[datetime.datetime]
 
@@ -300,7 +308,7 @@ class Action(Base):
     __tablename__ = "actions"
     __table_args__ = (
         sa.Index("actions_by_instance", "instance_id", "created_at"),
-        sa.Index("actions_by_end", "finished_at"),
+        sa.Index("actions_by_end", "status", "finished_at"),
         _BINARY,
     )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)

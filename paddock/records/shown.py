@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paddock.actions import StepKind
-from paddock.records.base import Record
+from paddock.records.base import Record, RpcVersion
 from paddock.records.work import Resources
 
 
@@ -42,13 +41,17 @@ class CreateRequest(Record, frozen=True, kw_only=True):
 
 
 class Ticket(Record, frozen=True, kw_only=True):
-    """What accept answers: the row is there. ``host``, ``step_id`` and ``kind`` make the hint."""
+    """What accept answers: the row is there. ``host``, ``step_id`` and ``kind`` make the hint.
+
+    :ivar rpc_version: what the host's agent last told, for the hint
+    """
 
     action_id: str
     instance_id: str
     step_id: str | None = None
     host: str | None = None
-    kind: StepKind | None = None
+    kind: str | None = None
+    rpc_version: RpcVersion = "1.0"
 
 
 class Listing(Record, frozen=True, kw_only=True):
@@ -157,6 +160,7 @@ class HostRecord(Record, frozen=True, kw_only=True):
     :ivar state: ``up``, ``down`` or ``reconciling``
     :ivar total: resources the host has; :ivar claimed: what instances hold of them
     :ivar age: seconds since the last heartbeat
+    :ivar rpc_version: the newest that it serves, as it last told
     """
 
     id: str
@@ -180,6 +184,7 @@ class HostRecord(Record, frozen=True, kw_only=True):
     uptime: int
     address: str
     extra: dict[str, Any] = {}
+    rpc_version: RpcVersion = "1.0"
 
 
 class ImageRecord(Record, frozen=True, kw_only=True):

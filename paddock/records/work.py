@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paddock.actions import Seen, StepKind
-from paddock.records.base import Record
+from paddock.records.base import Record, RpcVersion
 
 
 class Resources(Record, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class HostFacts(Record, frozen=True, kw_only=True):
     resources: Resources
     capabilities: list[str]
     version: str
-    rpc_version: str = "1.0"
+    rpc_version: RpcVersion = "1.0"
     hypervisor_type: str = "fake"
     hypervisor_version: int = 0
     uptime: int = 0
@@ -64,10 +64,15 @@ class Hello(Record, frozen=True, kw_only=True):
 
 
 class HelloAnswer(Record, frozen=True, kw_only=True):
-    """:ivar cloud_id: this cloud's uuid, written into every domain's metadata"""
+    """What hello answers.
+
+    :ivar cloud_id: this cloud's uuid, written into every domain's metadata
+    :ivar rpc_version: the lowest of all live conductors
+    """
 
     cloud_id: str
     orders: list[str]
+    rpc_version: RpcVersion = "1.0"
 
 
 class HeldStep(Record, frozen=True, kw_only=True):
@@ -78,12 +83,15 @@ class HeldStep(Record, frozen=True, kw_only=True):
 
 
 class LiveStep(Record, frozen=True, kw_only=True):
-    """A step that the ledger has as accepted or running on the host."""
+    """A step that the ledger has as accepted or running on the host.
+
+    :ivar kind: a StepKind, or one that only newer releases know
+    """
 
     step_id: str
     action_id: str
     instance_id: str
-    kind: StepKind
+    kind: str
     attempt: int
     status: str
     epoch: str | None
@@ -99,10 +107,15 @@ class Heartbeat(Record, frozen=True, kw_only=True):
 
 
 class HeartbeatAnswer(Record, frozen=True, kw_only=True):
-    """:ivar orders: ``reconcile``, ``inventory``"""
+    """What a heartbeat answers.
+
+    :ivar orders: ``reconcile``, ``inventory``, ``listen``
+    :ivar rpc_version: the lowest of all live conductors
+    """
 
     steps: list[LiveStep]
     orders: list[str]
+    rpc_version: RpcVersion = "1.0"
 
 
 class PortSpec(Record, frozen=True, kw_only=True):

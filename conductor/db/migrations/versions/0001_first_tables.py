@@ -147,6 +147,7 @@ def _create_hosts() -> None:
         must("id", UUID),
         must("host", NAME),
         must("version", sa.String(64)),
+        must("rpc_version", sa.String(16), server_default="1.0"),
         must("started_at", MOMENT),
         must("last_heartbeat", MOMENT),
     )
@@ -209,7 +210,7 @@ def _create_instances() -> None:
         may("updated_at", MOMENT),
         may("finished_at", MOMENT),
     )
-    op.create_index("actions_by_end", "actions", ["finished_at"], unique=False)
+    op.create_index("actions_by_end", "actions", ["status", "finished_at"], unique=False)
     op.create_index("actions_by_instance", "actions", ["instance_id", "created_at"], unique=False)
     table(
         "claims",
