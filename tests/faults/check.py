@@ -14,7 +14,6 @@ from tests.faults.ledger import Ledger, Row
 
 ENDED = ("succeeded", "failed", "superseded")
 EXPECTED = {200, 202, 204, 400, 403, 404, 409, 503}
-RUNNING = {Seen.RUNNING}
 RIGHT: dict[str, set[Seen]] = {
     VmState.ACTIVE: {Seen.RUNNING},
     VmState.PAUSED: {Seen.PAUSED},
@@ -217,14 +216,14 @@ def check_rest(ledger: Ledger) -> Iterator[str]:
             yield f"instance {key} is busy with {row['busy']}"
 
 
-def check_queues(listing: str, names: Iterable[str]) -> Iterator[str]:
+def check_queues(lines: Iterable[str], names: Iterable[str]) -> Iterator[str]:
     """No queue is there that no process of the cloud uses, and none has messages left.
 
-    :param listing: name and number of messages, a line each, as rabbitmqctl prints them
+    :param lines: name and number of messages of a queue each, as rabbitmqctl prints them
     :param names: beginnings of the names that may be
     """
     known = tuple(names)
-    for line in listing.splitlines():
+    for line in lines:
         name, _, count = line.partition("\t")
         if not name.startswith(known):
             yield f"queue {name} is left over"

@@ -38,10 +38,12 @@ class Rate:
 
     :ivar instances: about how many there are
     :ivar think: seconds that a client waits between requests, on the average
+    :ivar warm_up: seconds of each round before its faults
     """
 
     instances: int
     think: float
+    warm_up: float
 
 
 class Load:
@@ -57,7 +59,7 @@ class Load:
         self.user = Client(clouds, "paddock-demo", history, self._giving_up)
         self.admin = Client(clouds, "paddock-admin", history, self._giving_up)
         self._history = history
-        self._rate = rate
+        self.rate = rate
         self._seed = seed
         self._image = ""
         self._threads: list[threading.Thread] = []
@@ -99,7 +101,7 @@ class Load:
 
     def _run(self, number: int, index: int) -> None:
         chance = random.Random(f"{self._seed}/{number}/{index}")
-        while not self._stopping.wait(chance.uniform(0, 2 * self._rate.think)):
+        while not self._stopping.wait(chance.uniform(0, 2 * self.rate.think)):
             try:
                 self._ask(chance, index)
             except Exception as error:
@@ -121,7 +123,7 @@ class Load:
             self._create(chance)
 
     def _grow_or_shrink(self, chance: random.Random, states: dict[str, str]) -> None:
-        there, wanted = len(states), self._rate.instances
+        there, wanted = len(states), self.rate.instances
         if there < 1.3 * wanted and chance.random() < wanted / (there + wanted):
             self._create(chance)
             return

@@ -28,7 +28,10 @@ from tests.faults.table import Deck, faults
 from tests.fixtures.rabbitmq import free_ports
 
 HELD, VIOLATED, FAILED = 0, 1, 2
-RATES = {"fake": Rate(instances=24, think=1.0), "libvirt": Rate(instances=7, think=6.0)}
+RATES = {
+    "fake": Rate(instances=24, think=0.7, warm_up=0.5),
+    "libvirt": Rate(instances=7, think=4.0, warm_up=10.0),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:

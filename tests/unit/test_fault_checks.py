@@ -1,0 +1,159 @@
+"""The checks after a round of faults name what is wrong, and nothing when all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from paddock.actions import Seen
+from tests.faults import check
+from tests.faults.fleet import Inventory
+from tests.faults.history import Event, Request, Try
+from tests.faults.ledger import Ledger
+
+ID, GONE = "5f0c1a52-0000-4000-8000-000000000001", "5f0c1a52-0000-4000-8000-000000000002"
+
+
+def request(status: int = 202, **changes: Any) -> Request:
+    path = f"/servers/{ID}/action"
+    fields = {
+        "project": "p",
+        "round": 1,
+        "done": True,
+        "tries": [Try(10.0, 0.1, status, "1", None)],
+    }
+    return Request("key", "POST", path, {}, "pause", "demo", **(fields | changes))
+
+
+class World:
+    """A machine that runs on h1, paused once; tests spoil it."""
+
+    def __init__(self) -> None:
+        self.request = request()
+        machine = {
+            "id": ID, "name": "m", "deleted": False, "busy": None, "vm_state": "paused",
+            "host": "h1", "disk_host": "h1", "disk_generation": 1,
+        }  # fmt: skip
+        self.ledger = Ledger(
+            hosts={name: {"name": name, "state": "up"} for name in ("h1", "h2")},
+            instances={ID: machine, GONE: {**machine, "id": GONE, "deleted": True}},
+            actions={
+                (key := check.action_id(self.request)): {
+                    "id": key, "verb": "pause", "status": "succeeded", "reason": None,
+                }
+            },
+            steps=[
+                {"id": "s", "kind": "launch", "host": "h1", "status": "succeeded",
+                 "instance_id": ID, "started_at": 1},
+            ],
+            claims=[{"instance_id": ID, "host": "h1", "kind": "compute"}],
+            ports=[{"address": "10.0.0.1", "instance_id": ID, "quarantine_host": None}],
+            leftovers=[],
+        )  # fmt: skip
+        self.found = {"h1": Inventory({ID: Seen.PAUSED}, {(ID, 1)}, {ID: 1}), "h2": Inventory()}
+
+    @property
+    def action(self) -> dict[str, Any]:
+        return next(iter(self.ledger.actions.values()))
+
+    def leave(self, **row: Any) -> None:
+        self.ledger.leftovers.append({"generation": 9, "kind": "disk", **row})
+
+    def violations(self) -> list[str]:
+        asked = Request("c", "POST", "/servers", {"server": {"name": "m", "max_count": 2}},
+                        "create", "demo", "p", 1)  # fmt: skip
+        return [
+            *check.check_rest(self.ledger),
+            *check.check_outcomes([self.request], self.ledger),
+            *check.check_once([self.request, asked], self.ledger),
+            *check.check_hosts(self.ledger, self.found),
+            *check.check_boots(self.ledger, self.found),
+        ]
+
+
+def test_a_cloud_that_is_well_breaks_nothing() -> None:
+    assert World().violations() == []
+
+
+SPOILED: dict[str, Callable[[World], object]] = {
+    "accepted, and no action is there": lambda w: w.ledger.actions.clear(),
+    "accepted, and still running": lambda w: w.action.update(status="running"),
+    "failed without a reason": lambda w: w.action.update(status="failed"),
+    "answered 409, and yet succeeded": lambda w: w.request.tries.append(Try(1, 1, 409, None, {})),
+    "is of no request": lambda w: w.ledger.actions.update(x={**w.action, "id": "x"}),
+    "3 instances are named m": lambda w: w.ledger.instances.update(
+        x={**w.ledger.instances[GONE], "id": "x"}
+    ),
+    "host h2 is reconciling": lambda w: w.ledger.hosts["h2"].update(state="reconciling"),
+    "left on host h2": lambda w: w.leave(host="h2", instance_id=GONE),
+    "host h2 has a guest": lambda w: w.found["h2"].guests.update({ID: Seen.RUNNING}),
+    "which is gone": lambda w: w.found["h1"].guests.update({GONE: Seen.OFF}),
+    "a disk of .* that is nobody's": lambda w: w.found["h1"].disks.add((ID, 2)),
+    "and host h1 says gone": lambda w: w.found["h1"].guests.clear(),
+    "is not on host h1": lambda w: w.found["h1"].disks.clear(),
+    "is claimed on h2": lambda w: w.ledger.claims[0].update(host="h2"),
+    "waits for host h2": lambda w: w.ledger.ports[0].update(
+        instance_id=None, quarantine_host="h2"
+    ),
+    "has booted 2 times": lambda w: w.found["h1"].boots.update({ID: 2}),
+    "is running": lambda w: w.ledger.steps[0].update(status="running"),
+    "is busy with": lambda w: w.ledger.instances[ID].update(busy="x"),
+    "on host h1: the part": lambda w: w.found["h1"].strays.append("the part x"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", SPOILED)
+def test_what_is_wrong_is_named(said: str) -> None:
+    world = World()
+    SPOILED[said](world)
+    with pytest.raises(AssertionError, match=said):
+        assert world.violations() == []
+
+
+def test_leftovers_cover_what_lies_on_a_dead_host() -> None:
+    world = World()
+    world.found["h2"].disks.add((GONE, 1))
+    world.leave(host="h2", instance_id=GONE, kind="instance")
+    assert len(world.violations()) == 1
+    assert list(check.check_hosts(world.ledger, world.found, dead=["h2"])) == []
+
+
+ANSWERS: dict[str, Try] = {
+    "no answer within": Try(10.0, 25.0, -1, None, None),
+    "the connection broke": Try(10.0, 0.1, 0, None, "ConnectionError"),
+    "answered 500": Try(10.0, 0.1, 500, None, {}),
+    "without Retry-After": Try(10.0, 0.1, 503, None, {}),
+    "answered 409 .* after 202": Try(12.0, 0.1, 409, None, {}),
+}
+
+
+@pytest.mark.parametrize("said", ANSWERS)
+def test_answers_that_break_the_promise_are_named(said: str) -> None:
+    asked = request()
+    asked.tries.append(ANSWERS[said])
+    with pytest.raises(AssertionError, match=said):
+        assert list(check.check_answers([asked], [])) == []
+
+
+def test_connections_may_break_while_the_api_is_away() -> None:
+    asked = request()
+    asked.tries.insert(0, ANSWERS["the connection broke"])
+    away = Event(1, "KillApi", "api", injected=9.0, healed=11.0)
+    assert list(check.check_answers([asked], [away])) == []
+    away.injected = 50.0
+    assert list(check.check_answers([asked], [away])) != []
+
+
+def test_a_request_that_only_got_503_is_named() -> None:
+    [said] = check.check_answers([request(503, done=False)], [])
+    assert "no answer but 503" in said
+
+
+def test_queues_that_nobody_uses_are_named() -> None:
+    lines = ["conductor-api.c1\t0", "compute.h1.h1\t3", "compute.h9.h9\t0", "reply_api:api:1\t2"]
+    assert list(check.check_queues(lines, ["conductor-", "compute.h1", "reply_api"])) == [
+        "queue compute.h1.h1 has 3 messages",
+        "queue compute.h9.h9 is left over",
+    ]
