@@ -10,7 +10,7 @@ from conductor import addresses, claims, leftovers, plan, quota
 from conductor.db.models import Action, Host, Instance, Leftover, Step
 from conductor.placement import is_dead
 from conductor.turn import Turn
-from paddock.actions import PowerState, StepKind, VmState
+from paddock.actions import CLEANING, PowerState, StepKind, VmState
 
 
 def destroy(turn: Turn, instance: Instance, action: Action, ended: list[Step]) -> list[Step]:
@@ -31,8 +31,8 @@ def destroy(turn: Turn, instance: Instance, action: Action, ended: list[Step]) -
 
 
 def _places(turn: Turn, instance: Instance, ended: list[Step]) -> tuple[list[str], list[str]]:
-    """Hosts where a step started or a disk lies: the living ones, the dead ones."""
-    places = {step.host for step in ended if step.kind == StepKind.DISCARD}
+    """Hosts where a step started, a disk lies or clean-up was due: the living ones, the dead."""
+    places = {step.host for step in ended if step.kind in CLEANING}
     places |= _started(turn, ended)
     places |= {row.host for row in leftovers.of_instance(turn, instance.id)}
     if instance.disk_host:

@@ -58,6 +58,19 @@ def test_delete_of_a_delete_ends_with_one_tombstone(lab: Lab) -> None:
     assert gone(lab, vm)
 
 
+def test_delete_of_a_delete_still_cleans_where_the_first_would_have(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    for _ in ("fetch", "launch"):
+        lab.agents["h3"].do(lab.started("h3"))
+    lab.ledger.do(vm, "delete")
+    second = lab.ledger.do(vm, "delete")
+    assert {host for _, host, _ in lab.steps(second.action_id)} == {"h1", "h3"}
+    lab.run()
+    assert gone(lab, vm)
+    assert [machine.found() for machine in lab.world.machines.values()] == [[], [], []]
+
+
 def test_a_create_that_never_started_is_gone_at_once(lab: Lab) -> None:
     (ticket,) = lab.ledger.create()
     assert ticket.host
