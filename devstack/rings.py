@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from devstack import packages
 from devstack.place import CHECKOUT
@@ -15,6 +14,8 @@ RINGS = ("unit", "simulation", "functional", "integration")
 LONG = "long"
 LONG_RUN = {"PADDOCK_SCHEDULES": "50000"}
 """The long ring is the simulation with a hundred times as many schedules: hours."""
+DIRECTORIES = {LONG: ("simulation",), "integration": ("integration", "faults")}
+"""Below `tests`, where other than the ring's name."""
 BACKENDS = ("eventlet", "threading")
 SIDE_BY_SIDE = ("unit",)
 """Rings whose tests share nothing, so that several may run at once."""
@@ -58,12 +59,13 @@ def _run_one(run: Run) -> int:
     if run.ring == LONG:
         environment = {**LONG_RUN, **environment}
     workers = ["--numprocesses", "auto"] if run.ring in SIDE_BY_SIDE else []
-    command = [sys.executable, "-m", "pytest", *workers, str(_directory(run.ring))]
+    command = [sys.executable, "-m", "pytest", *workers, *_directories(run.ring)]
     return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
 
 
-def _directory(ring: str) -> Path:
-    return CHECKOUT / "tests" / ("simulation" if ring == LONG else ring)
+def _directories(ring: str) -> list[str]:
+    names = DIRECTORIES.get(ring, (ring,))
+    return [str(CHECKOUT / "tests" / name) for name in names]
 
 
 def _obstacle() -> str:

@@ -37,12 +37,15 @@ QUEUES = (
 
 
 class Rounds:
-    """Runs rounds on a running cloud."""
+    """Runs rounds on a running cloud.
+
+    :ivar history: of all of them
+    """
 
     def __init__(self, cloud: FaultCloud, load: Load, history: History, deck: Deck) -> None:
         self._cloud = cloud
         self._load = load
-        self._history = history
+        self.history = history
         self._deck = deck
 
     def run(self, number: int) -> list[str]:
@@ -81,7 +84,7 @@ class Rounds:
         spread = self._cloud.pace.seconds(SPREAD_SECONDS)
         time.sleep(self._load.rate.warm_up + fault.chance.uniform(0.0, spread))
         event = Event(number, fault.name, fault.subject)
-        self._history.add_event(event)
+        self.history.add_event(event)
         event.healed = float("inf")
         try:
             fault.inject()
@@ -110,7 +113,7 @@ class Rounds:
         end = time.monotonic() + limit
         self._load.drain(limit)
         found = self._until_well(lambda: self._look(number, dead), end)
-        answers = check.check_answers(self._history.of_round(number), self._history.events)
+        answers = check.check_answers(self.history.of_round(number), self.history.events)
         broken, self._load.broken = self._load.broken, []
         return [*broken, *answers, *found]
 
@@ -145,11 +148,11 @@ class Rounds:
             for name, host in self._cloud.fleet.hosts.items()
             if name not in dead
         }
-        requests = self._history.of_round(number)
+        requests = self.history.of_round(number)
         return [
             *check.check_rest(ledger),
             *check.check_outcomes(requests, ledger),
-            *check.check_once(self._history.requests, ledger),
+            *check.check_once(self.history.requests, ledger),
             *check.check_hosts(ledger, found, dead),
             *check.check_boots(ledger, found),
         ]
@@ -162,7 +165,7 @@ class Rounds:
     def _note(
         self, number: int, begun: float, healed: float, faults: list[Fault], violations: list[str]
     ) -> None:
-        requests = self._history.of_round(number)
+        requests = self.history.of_round(number)
         row: dict[str, Any] = {
             "number": number,
             "faults": [f"{fault.name} {fault.subject}" for fault in faults],
@@ -172,7 +175,7 @@ class Rounds:
             "settled_seconds": round(time.time() - healed, 1),
             "violations": violations,
         }
-        self._history.rounds.append(row)
+        self.history.rounds.append(row)
         what = ", ".join(f"{fault.name} {fault.subject} {fault.detail}".strip() for fault in faults)
         say(
             f"round {number}: {what}: {row['requests']} requests, {row['accepted']} accepted, "
@@ -195,7 +198,7 @@ class Rounds:
                 for name, one in found.items()
                 if key in one.guests or any(owner == key for owner, _ in one.disks)
             }
-            self._history.instances.append({"ledger": row, "hosts": hosts})
+            self.history.instances.append({"ledger": row, "hosts": hosts})
 
 
 def _is_of(line: str, hosts: list[str]) -> bool:

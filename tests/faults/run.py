@@ -69,27 +69,48 @@ def running(directory: Path, driver: str, *, quick: bool, keep: bool) -> Iterato
             shutil.rmtree(place)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Start the cloud and run the rounds."""
-    directory = arguments.dir.resolve()
-    directory.mkdir(parents=True, exist_ok=True)
-    history = History(arguments.seed, arguments.driver)
-    only = frozenset(filter(None, arguments.only.split(",")))
-    violations = 0
-    with running(directory, arguments.driver, quick=arguments.quick, keep=arguments.keep) as cloud:
-        load = Load(cloud.place.clouds, history, RATES[arguments.driver], arguments.seed)
-        deck = Deck(cloud, arguments.seed, only)
-        rounds = Rounds(cloud, load, history, deck)
+@contextmanager
+def open_rounds(
+    directory: Path,
+    seed: int,
+    driver: str,
+    *,
+    quick: bool,
+    keep: bool = False,
+    only: frozenset[str] = frozenset(),
+) -> Iterator[Rounds]:
+    """Rounds on a cloud that runs; at the end it is gone and ``history.json`` is written.
+
+    :param only: names of the kinds of faults, all when empty
+    """
+    history = History(seed, driver)
+    with running(directory, driver, quick=quick, keep=keep) as cloud:
+        load = Load(cloud.place.clouds, history, RATES[driver], seed)
+        rounds = Rounds(cloud, load, history, Deck(cloud, seed, only))
         try:
-            for number in range(1, arguments.rounds + 1):
-                violations += len(rounds.run(number))
-                if violations and not arguments.keep_going:
-                    break
+            yield rounds
             rounds.note_instances()
         finally:
             load.stop()
             load.drain(1.0)
             history.write(directory / "history.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start the cloud and run the rounds."""
+    directory = arguments.dir.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    only = frozenset(filter(None, arguments.only.split(",")))
+    violations = 0
+    with open_rounds(
+        directory, arguments.seed, arguments.driver,
+        quick=arguments.quick, keep=arguments.keep, only=only,
+    ) as rounds:  # fmt: skip
+        for number in range(1, arguments.rounds + 1):
+            violations += len(rounds.run(number))
+            if violations and not arguments.keep_going:
+                break
+    history = rounds.history
     say(f"{len(history.rounds)} rounds, {len(history.requests)} requests, {violations} violations")
     for kind, count in history.counts().items():
         say(f"    {kind}: {count}")

@@ -1,0 +1,39 @@
+"""Twenty rounds of faults on real parts, the same ones each time; the hosts have no guests.
+
+``python -m tests.faults.run`` runs more of them, with other seeds, and with real guests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from devstack import packages
+from tests.faults.rounds import Rounds
+from tests.faults.run import open_rounds
+from tests.fixtures.hosts import cannot_run
+
+SEED = 20
+TESTS = 5
+ROUNDS_EACH = 4
+
+
+@pytest.fixture(scope="module")
+def rounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rounds]:
+    """A cloud under load, and the faults that happen to it."""
+    if os.geteuid() != 0:
+        cannot_run("only root may make namespaces")
+    if absent := packages.missing(packages.needed("multihost")):
+        cannot_run(f"Debian packages are missing: {' '.join(absent)}")
+    directory = tmp_path_factory.mktemp("faults")
+    with open_rounds(directory, SEED, "fake", quick=True) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("part", range(TESTS))
+def test_nothing_accepted_is_lost_done_twice_or_stuck(rounds: Rounds, part: int) -> None:
+    first = part * ROUNDS_EACH + 1
+    found = [rounds.run(number) for number in range(first, first + ROUNDS_EACH)]
+    assert [sentence for violations in found for sentence in violations] == []
