@@ -13,8 +13,7 @@ from typing import NoReturn
 from devstack import venv
 from devstack.cmd import guarded, parse, refuse, run
 from devstack.place import Place, forced_driver
-
-INTEGRATION = "integration"
+from devstack.rings import RINGS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +43,9 @@ def _become(arguments: Sequence[str]) -> NoReturn:
 def purpose(options: argparse.Namespace) -> str:
     """What Debian packages the command needs: a key of packages.PURPOSES, or empty for none."""
     if options.command == "test":
-        return "tests" if INTEGRATION in (options.rings or [INTEGRATION]) else ""
+        rings = options.rings or RINGS
+        wanted = {"integration": "tests", "unit": "unit"}
+        return next((need for ring, need in wanted.items() if ring in rings), "")
     if options.command == "multihost":
         return "multihost"
     if options.command == "status":

@@ -16,6 +16,7 @@ from devstack.say import last_line, say, step
 
 LIBVIRT_HEADERS = ("libvirt-dev", "pkg-config", "gcc", "libc6-dev")
 HYPERVISOR = (
+    *LIBVIRT_HEADERS,
     "libvirt-daemon-driver-qemu",
     "libvirt-daemon-system",  # makes the user that the QEMU driver looks up, even as root
     "libvirt0",
@@ -27,10 +28,14 @@ HYPERVISOR = (
 )
 HOSTS = ("libvirt-clients", "util-linux", "hostname")
 
+UNIT = ("git", "qemu-utils")
+
 PURPOSES = {
+    "unit": UNIT,
     "embedded": (*HYPERVISOR, *guest.PACKAGES),
     "multihost": (*HYPERVISOR, *guest.PACKAGES, *HOSTS, "rabbitmq-server", "postgresql"),
     "tests": (
+        *UNIT,
         *HYPERVISOR,
         *guest.PACKAGES,
         *HOSTS,
@@ -55,11 +60,11 @@ class CannotInstall(Exception):
 
 
 def needed(purpose: str) -> list[str]:
-    """The packages for a purpose (a key of PURPOSES), with those that build libvirt's binding."""
-    headers = list(LIBVIRT_HEADERS)
-    if not _has_python_headers():
-        headers.append("python3-dev")
-    return sorted({*PURPOSES[purpose], *headers})
+    """The packages for a purpose (a key of PURPOSES), and Python's headers to build with."""
+    wanted = set(PURPOSES[purpose])
+    if wanted.issuperset(LIBVIRT_HEADERS) and not _has_python_headers():
+        wanted.add("python3-dev")
+    return sorted(wanted)
 
 
 def can_build_libvirt() -> bool:

@@ -89,8 +89,9 @@ def test_settings_are_looked_at_before_anything_is_installed(
     monkeypatch.setenv("PADDOCK_HYPERVISOR", "fake")
     assert purpose(parse(["up"])) == ""
     assert purpose(parse(["multihost"])) == "multihost"
-    assert [purpose(parse(["test", *rings])) for rings in ([], ["unit"], ["unit", "integration"])] \
-        == ["tests", "", "tests"]  # fmt: skip
+    needs = {"": "tests", "unit": "unit", "functional": "", "unit integration": "tests"}
+    for rings, need in needs.items():
+        assert purpose(parse(["test", *rings.split()])) == need
 
 
 def test_the_process_that_starts_a_cloud_is_known_while_it_does(registry: Registry) -> None:
