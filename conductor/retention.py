@@ -11,6 +11,7 @@ from conductor.plan import UNDONE
 from conductor.turn import Turn
 
 BATCH = 200
+ENDED = ("succeeded", "failed", "superseded")
 REFUSALS_KEPT = datetime.timedelta(days=1)
 
 
@@ -44,7 +45,10 @@ def _purge_actions(turn: Turn, before: datetime.datetime) -> bool:
     )
     undone = sa.select(Step.id).where(Step.action_id == Action.id, Step.status.in_(UNDONE))
     query = sa.select(Action.id).where(
-        Action.finished_at < before, ~needed.exists(), ~undone.exists()
+        Action.status.in_(ENDED),
+        Action.finished_at < before,
+        ~needed.exists(),
+        ~undone.exists(),
     )
     ids = list(turn.session.scalars(query.order_by(Action.finished_at).limit(BATCH)))
     if ids:
