@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,16 +90,56 @@ def _check_address(network: Network, address: str) -> None:
         )
 
 
-def allot(turn: Turn, instance_id: str, wanted: Sequence[WantedPort]) -> None:
-    """Give an instance its ports.
+class Supply:
+    """The free addresses of networks as one request finds them; each is proposed once."""
 
-    :raises Conflict: a network has no free address, or the one asked for is taken
-    """
-    for position, want in enumerate(wanted):
-        if want.port_id is not None:
-            _attach(turn, instance_id, position, want.port_id)
-        else:
-            _insert(turn, instance_id, position, want)
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._free: dict[str, list[str]] = {}
+
+    def allot(self, instance_id: str, wanted: Sequence[WantedPort]) -> None:
+        """Give an instance its ports.
+
+        :raises Conflict: a network has no free address, or the one asked for is taken
+        """
+        for position, want in enumerate(wanted):
+            if want.port_id is not None:
+                _attach(self._turn, instance_id, position, want.port_id)
+            else:
+                self._insert(instance_id, position, want)
+
+    def _insert(self, instance_id: str, position: int, want: WantedPort) -> None:
+        for address in self._proposals(want):
+            port = Port(
+                id=self._turn.new_id(),
+                network_id=want.network.id,
+                instance_id=instance_id,
+                position=position,
+                mac=new_mac(self._turn),
+                address=address,
+            )
+            try:
+                with self._turn.session.begin_nested():
+                    self._turn.add(port)
+            except IntegrityError:
+                continue
+            return
+        taken = f"address {want.address}" if want.address else f"network {want.network.name}"
+        raise Conflict(f"networks: no free address: {taken} is in use.")
+
+    def _proposals(self, want: WantedPort) -> Iterable[str]:
+        """Addresses to try in turn: all free ones of a small network, random ones of a large
+        one."""
+        if want.address:
+            return [want.address, want.address]  # twice: the MAC drawn first may be taken
+        first = int(ipaddress.ip_address(want.network.first))
+        last = int(ipaddress.ip_address(want.network.last))
+        if last - first > SMALL:
+            draw = self._turn.random.randint
+            return [_address(draw(first, last)) for _ in range(RANDOM_TRIES)]
+        if want.network.id not in self._free:
+            self._free[want.network.id] = _free(self._turn, want.network.id, first, last)
+        return _taken_from(self._free[want.network.id])
 
 
 def _attach(turn: Turn, instance_id: str, position: int, port_id: str) -> None:
@@ -107,41 +147,18 @@ def _attach(turn: Turn, instance_id: str, position: int, port_id: str) -> None:
     turn.must(Port, Port.id == port_id, *free, instance_id=instance_id, position=position)
 
 
-def _insert(turn: Turn, instance_id: str, position: int, want: WantedPort) -> None:
-    for address in _proposals(turn, want):
-        port = Port(
-            id=turn.new_id(),
-            network_id=want.network.id,
-            instance_id=instance_id,
-            position=position,
-            mac=new_mac(turn),
-            address=address,
-        )
-        try:
-            with turn.session.begin_nested():
-                turn.add(port)
-        except IntegrityError:
-            continue
-        return
-    taken = f"address {want.address}" if want.address else f"network {want.network.name}"
-    raise Conflict(f"networks: no free address: {taken} is in use.")
-
-
-def _proposals(turn: Turn, want: WantedPort) -> Iterable[str]:
-    """Addresses to try in turn: all free ones of a small network, random ones of a large one."""
-    if want.address:
-        return [want.address, want.address]  # twice: the MAC drawn first may be taken
-    first = int(ipaddress.ip_address(want.network.first))
-    last = int(ipaddress.ip_address(want.network.last))
-    if last - first > SMALL:
-        return [_address(turn.random.randint(first, last)) for _ in range(RANDOM_TRIES)]
-    used = set(
-        turn.session.scalars(sa.select(Port.address).where(Port.network_id == want.network.id))
-    )
+def _free(turn: Turn, network_id: str, first: int, last: int) -> list[str]:
+    """A network's free addresses in any order: neighbours still remember the last owner of one
+    that just came free."""
+    used = set(turn.session.scalars(sa.select(Port.address).where(Port.network_id == network_id)))
     free = [text for number in range(first, last + 1) if (text := _address(number)) not in used]
-    # In any order: neighbours still remember the last owner of an address that just came free.
     turn.random.shuffle(free)
     return free
+
+
+def _taken_from(stock: list[str]) -> Iterator[str]:
+    while stock:
+        yield stock.pop()
 
 
 def _address(number: int) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from conductor import addresses, plan, quota
 from conductor.accept import record_refusal, repeat, ticket_of
 from conductor.creation import Order, check_create, flavor_document
-from conductor.db.models import Action, Host, Instance
-from conductor.placement import claim_first
+from conductor.db.models import NAME_LENGTH, Action, Instance
+from conductor.placement import candidates, claim_first
 from conductor.policy import Policy
-from conductor.routing import Route, Wish
+from conductor.routing import Candidate, Route, Wish
 from conductor.tickets import ticket
 from conductor.turn import Turn, Turns
 from paddock import failpoints
 from paddock.actions import ACTIONS, PowerState, StepKind, VmState
 from paddock.context import RequestContext
-from paddock.errors import NoValidHost, PaddockError
+from paddock.errors import Conflict, NoValidHost, PaddockError
 from paddock.records import AcceptRequest, CreateRequest, Ticket
 
 
@@ -62,12 +63,34 @@ class Creator:
         )
 
 
+class Room:
+    """What is free for a request's instances; read once, since one may ask for many."""
+
+    def __init__(self, hosts: list[Candidate], supply: addresses.Supply) -> None:
+        self.hosts = hosts
+        self.addresses = supply
+
+    def take(self, name: str, wish: Wish) -> Candidate:
+        """Count an instance in on a host; gives the host."""
+        place = next(place for place, host in enumerate(self.hosts) if host.name == name)
+        host = self.hosts[place]
+        self.hosts[place] = replace(
+            host,
+            free_vcpus=host.free_vcpus - wish.vcpus,
+            free_memory_mb=host.free_memory_mb - wish.memory_mb,
+            free_disk_gb=host.free_disk_gb - wish.disk_gb,
+        )
+        return host
+
+
 def _known(
     turn: Turn, ctxt: RequestContext, request: CreateRequest, wish: AcceptRequest
 ) -> list[Ticket]:
     """The tickets that the request got before; none when it is new. Its refusal is raised."""
     known = turn.get(Action, wish.action_id)
     if known is None:
+        if turn.get(Instance, wish.instance_id) is not None:
+            raise Conflict("Idempotency-Key: its server is still there, but the answer forgotten.")
         return []
     repeat(turn, ctxt, wish, known)
     rows = [turn.get(Action, action_id) for action_id in request.action_ids]
@@ -88,10 +111,11 @@ def _first_wish(request: CreateRequest) -> AcceptRequest:
 def _write(turn: Turn, ctxt: RequestContext, order: Order) -> list[Ticket]:
     ids = list(zip(order.request.action_ids, order.request.instance_ids, strict=True))
     tickets: list[Ticket] = []
+    room = Room(candidates(turn), addresses.Supply(turn))
     for index, (action_id, instance_id) in enumerate(ids[: order.count]):
         instance = _instance(turn, order, index, instance_id)
         try:
-            tickets.append(_place(turn, ctxt, order, instance, action_id))
+            tickets.append(_place(turn, ctxt, order, instance, action_id, room))
         except NoValidHost:
             if len(tickets) < order.request.min_count:
                 raise
@@ -106,7 +130,7 @@ def _instance(turn: Turn, order: Order, index: int, instance_id: str) -> Instanc
     several = len(request.instance_ids) > 1
     return Instance(
         id=instance_id,
-        name=f"{request.name}-{index + 1}" if several else request.name,
+        name=_numbered(request.name, index + 1) if several else request.name,
         description=request.description,
         project_id=order.project_id,
         user_id=order.user_id,
@@ -129,17 +153,23 @@ def _instance(turn: Turn, order: Order, index: int, instance_id: str) -> Instanc
     )
 
 
+def _numbered(name: str, number: int) -> str:
+    """A name with a number, cut so that it fits its column."""
+    ending = f"-{number}"
+    return name[: NAME_LENGTH - len(ending)] + ending
+
+
 def _place(
-    turn: Turn, ctxt: RequestContext, order: Order, instance: Instance, action_id: str
+    turn: Turn, ctxt: RequestContext, order: Order, instance: Instance, action_id: str, room: Room
 ) -> Ticket:
     """Claim a host for one instance and write its rows."""
-    instance.host = claim_first(turn, instance, _wish(order), action_id, _no_host)
-    host = turn.get(Host, instance.host)
-    assert host is not None
+    wish = _wish(order)
+    instance.host = claim_first(turn, instance, wish, action_id, _no_host, room.hosts)
+    host = room.take(instance.host, wish)
     instance.zone = host.zone
     instance.busy = action_id
     turn.add(instance)
-    addresses.allot(turn, instance.id, order.ports)
+    room.addresses.allot(instance.id, order.ports)
     action = _action(turn, ctxt, order, instance, action_id)
     turn.add(action)
     (step,) = plan.insert(turn, action, [(StepKind.LAUNCH, host.name)])

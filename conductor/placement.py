@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
@@ -93,14 +93,16 @@ def claim_first(
     wish: Wish,
     action_id: str,
     refuse: Callable[[Route], Exception],
+    known: Sequence[Candidate] | None = None,
 ) -> str:
     """Claim room for an instance on the best host that has it.
 
     :param refuse: makes the error that is raised when no host can
+    :param known: the hosts, where they were read already
     :return: the host's name
     :raises Moved: others took the room meanwhile
     """
-    found = route(wish, candidates(turn))
+    found = route(wish, candidates(turn) if known is None else known)
     for host in found.hosts:
         here = host == wish.disk_host
         kinds = (claims.COMPUTE,) if here else (claims.COMPUTE, claims.DISK)

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 DEFAULT = [
     cfg.HostnameOpt("host", default=socket.gethostname(), sample_default="(the machine's name)",
@@ -67,7 +67,7 @@ CONDUCTOR = [
                  help="Seconds after which the reaper hints an accepted step again."),
     cfg.FloatOpt("ping_interval", default=10.0, min=0.1,
                  help="Seconds between the end-to-end probes of each agent."),
-    cfg.Opt("deadlines", type=cfg.types.Dict(cfg.types.Float(min=0.1)), default={},
+    cfg.Opt("deadlines", type=types.Dict(types.Float(min=0.1)), default={},
             help="Seconds for a verb's steps, by verb, where other than in the table of actions."),
     cfg.FloatOpt("deadline_limit", default=3600, min=1,
                  help="Seconds to which progress can move a step's deadline at most."),

@@ -16,7 +16,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from paddock.versions import FIRST
 
 Uuid = sa.String(36)
-Name = sa.String(255)
+NAME_LENGTH = 255
+Name = sa.String(NAME_LENGTH)
 _BINARY = {"mysql_collate": "utf8mb4_bin"}
 """Names differ by case on every database; MariaDB must be told."""
 Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")

@@ -9,9 +9,16 @@ import pytest
 import sqlalchemy as sa
 
 from conductor import claims
-from conductor.db.models import Flavor, Image, Instance, Network, Port, Project
+from conductor.db.models import Action, Flavor, Image, Instance, Network, Port, Project
 from paddock.actions import Seen
-from paddock.errors import BadRequest, Forbidden, HypervisorError, NoValidHost, QuotaExceeded
+from paddock.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    HypervisorError,
+    NoValidHost,
+    QuotaExceeded,
+)
 from tests.fixtures.lab import Lab
 
 
@@ -219,3 +226,23 @@ def test_a_host_that_leaves_its_zone_meanwhile_is_not_taken_for_it(lab: Lab) -> 
 
     assert not take("az1")
     assert lab.claimed("h3") == (0, 0, 0)
+
+
+def test_a_long_name_has_room_for_its_number(lab: Lab) -> None:
+    tickets = lab.ledger.create(name="x" * 255, count=2)
+    names = [lab.ledger.show(ticket.instance_id).name for ticket in tickets]
+    assert names == ["x" * 253 + "-1", "x" * 253 + "-2"]
+
+
+def test_a_key_whose_answer_was_forgotten_makes_no_second_server(lab: Lab) -> None:
+    ids = {"action_ids": ["a1"], "instance_ids": ["i1"]}
+    lab.ledger.create(**{name: [*value] for name, value in ids.items()})
+    lab.run()
+    lab.ledger.turns.run(lambda turn: turn.drop(Action, Action.id == "a1"))
+    with pytest.raises(Conflict, match="Idempotency-Key"):
+        lab.ledger.create(**{name: [*value] for name, value in ids.items()})
+
+
+def test_many_at_once_are_spread_by_what_is_left(lab: Lab) -> None:
+    tickets = lab.ledger.create(count=6)
+    assert sorted(str(ticket.host) for ticket in tickets) == ["h1", "h1", "h2", "h2", "h3", "h3"]
