@@ -50,7 +50,9 @@ class Faults:
             cloud.start_conductor(name)
         for name in sorted(cloud.world.machines):
             self._return(name)
-        self._change_hosts(lambda turn, host: hosts.resume(turn, host.name))
+        self._change_hosts(
+            lambda turn, host: hosts.resume(turn, host.name) if host.paused else None
+        )
 
     # --- processes
 

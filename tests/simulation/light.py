@@ -90,7 +90,7 @@ def key_of(thing: Any, values: list[Any]) -> Any:
     """The key of a node, of a mapped class or attribute, or of a real expression."""
     if isinstance(thing, Node):
         return thing.key(values)
-    if isinstance(thing, (InstrumentedAttribute, type)):
+    if _is_mapped(thing):
         KEPT[id(thing)] = thing
         return id(thing)
     found = thing._generate_cache_key() if hasattr(thing, "_generate_cache_key") else None
@@ -108,9 +108,16 @@ def real_of(thing: Any, binder: Binder) -> Any:
     """SQLAlchemy's own of anything that :func:`key_of` takes."""
     if isinstance(thing, Node):
         return thing.real(binder)
-    if isinstance(thing, (InstrumentedAttribute, type)):
+    if _is_mapped(thing):
         return thing
     return binder.embed(thing)
+
+
+def _is_mapped(thing: Any) -> bool:
+    """Whether it is a mapped class or its attribute, and not an alias, which is made anew."""
+    if isinstance(thing, InstrumentedAttribute):
+        return not thing.parent.is_aliased_class
+    return isinstance(thing, type)
 
 
 class Fact(Node):
@@ -134,6 +141,9 @@ class Fact(Node):
             return (id(self.column), self.name, len(value))
         if isinstance(value, Node):
             return (id(self.column), self.name, value.key(values))
+        if isinstance(value, InstrumentedAttribute):
+            KEPT[id(value)] = value
+            return (id(self.column), self.name, "column", id(value))
         values.append(value)
         return (id(self.column), self.name)
 
@@ -144,7 +154,7 @@ class Fact(Node):
             value = [binder.bind(one, kind) for one in value]
         elif isinstance(value, Node):
             value = value.real(binder)
-        elif not (value is None or value is True or value is False):
+        elif not (value is None or value is True or value is False or _is_mapped(value)):
             value = binder.bind(value, kind)
         return ORIGINAL[self.name](self.column, value)
 
@@ -288,7 +298,8 @@ def _compare(name: str) -> Callable[[Any, Any], Any]:
     original = ORIGINAL[name]
 
     def compare(column: Any, value: Any) -> Any:
-        if value is None or isinstance(value, PLAIN):
+        light = value is None or isinstance(value, PLAIN) or _is_mapped(value)
+        if light and not column.parent.is_aliased_class:
             return Fact(column, name, value)
         return original(column, value)
 
@@ -299,6 +310,8 @@ def _contain(name: str) -> Callable[[Any, Any], Any]:
     original = ORIGINAL[name]
 
     def contain(column: Any, values: Any) -> Any:
+        if column.parent.is_aliased_class:
+            return original(column, values)
         if isinstance(values, Statement):
             return Fact(column, name, values)
         several = isinstance(values, (tuple, list, set, frozenset)) and values

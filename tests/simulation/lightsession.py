@@ -327,7 +327,7 @@ class LightSessions:
         self._engine = engine
         self._shapes = Shapes()
         self._copies = 0
-        self.raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 10)
+        self.raw.execute("ATTACH ':memory:' AS copies")
 
     def begin(self) -> Any:
         """A session in which a transaction has begun."""
@@ -346,21 +346,23 @@ class LightSessions:
         """Read."""
         return fn(LightSession(self.raw, self._shapes))
 
-    def save(self) -> str:
-        """The whole database, as the name of a copy of its rows."""
-        name = f"copy{self._copies}"
-        self._copies += 1
-        self.raw.execute(f"ATTACH ':memory:' AS {name}")
+    def save(self) -> list[tuple[str, str]]:
+        """The whole database, as copies of the tables that have rows."""
+        copies = []
         for table in TABLES:
-            self.raw.execute(f"CREATE TABLE {name}.{table} AS SELECT * FROM main.{table}")
-        return name
+            if self.raw.execute(f"SELECT 1 FROM main.{table}").fetchone():  # noqa: S608
+                copies.append((table, f"copies.{table}_{self._copies}"))
+                self.raw.execute(f"CREATE TABLE {copies[-1][1]} AS SELECT * FROM main.{table}")  # noqa: S608
+        self._copies += 1
+        return copies
 
-    def restore(self, content: str) -> None:
+    def restore(self, copies: list[tuple[str, str]]) -> None:
         """The whole database as it was; the tables stay, so that statements stay prepared."""
         self.raw.execute("BEGIN")
         for table in TABLES:
-            self.raw.execute(f"DELETE FROM main.{table}")
-            self.raw.execute(f"INSERT INTO main.{table} SELECT * FROM {content}.{table}")
+            self.raw.execute(f"DELETE FROM main.{table}")  # noqa: S608
+        for table, copy in copies:
+            self.raw.execute(f"INSERT INTO main.{table} SELECT * FROM {copy}")  # noqa: S608
         self.raw.execute("COMMIT")
 
     def run(self, fn: Callable[[Any], T]) -> T:
