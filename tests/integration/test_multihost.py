@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -15,6 +16,16 @@ __all__ = ["lab", "multihost"]
 
 SOON = 20.0
 RECOVERY_SECONDS = 60.0
+
+
+def test_stack_sh_shows_every_process_and_may_be_run_again(lab: MultihostLab) -> None:
+    status = json.loads(lab.stack.run("status", "--json"))
+    roles = [process["role"] for process in status["processes"] if process["alive"]]
+    assert roles.count("compute") == roles.count("libvirtd") == 3
+    assert roles.count("conductor") == 2
+    demo = lab.stack.run("multihost", timeout=420)
+    assert "vm-poweron in az2" in demo
+    assert str(lab.place.clouds) in demo
 
 
 def test_a_suspended_guest_frees_its_memory_and_goes_on_after_its_host_restarted(
@@ -177,3 +188,12 @@ def test_afterwards_the_ledger_is_whole_and_nothing_is_left_on_the_hosts(
     assert not any(any(claims.values()) for claims in lab.claims().values())
     done = lab.check()
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_down_leaves_nothing_though_a_libvirtd_and_an_agent_hang(multihost: MultihostLab) -> None:
+    multihost.revive()
+    server = multihost.create("az2")
+    multihost.hosts["h1"].hang("compute")
+    multihost.hosts[str(server.host)].hang("libvirtd")
+    multihost.stack.run("down")
+    assert multihost.stack.remains() == []
