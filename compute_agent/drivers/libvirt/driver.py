@@ -89,18 +89,20 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         self._notes.close()
 
     def facts(self) -> HostFacts:
-        """See the base; the first time it opens the hypervisor and may run the probe guest."""
+        """See the base; the first time it opens the hypervisor and may run the probe guest.
+
+        Console logs that have grown large are cut on the way, also while no conductor answers.
+        """
+        self._consoles.trim()
         measured = self._measured()
         proved = {*measured.capabilities, DiskMover.name}
         capabilities = [name for name in capabilities_of(self) if name in proved]
         return facts.collect(self._conf, self._disks, measured, capabilities)
 
     def found(self) -> list[Found]:
-        """See the base. Console logs that have grown large are cut on the way."""
+        """See the base."""
         looks = self._connection.call(lambda conn: look_at_all(conn, self._prefix))
         disks = self._disks.list()
-        for instance_id in looks:
-            self._consoles.trim(instance_id)
         return [
             _found(instance_id, looks.get(instance_id), disks.get(instance_id, []))
             for instance_id in sorted(looks.keys() | disks.keys())
@@ -118,7 +120,6 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def launch(self, guest: GuestSpec, launch: Launch) -> None:
         """See the base."""
-        self._consoles.trim(guest.id)
         self._launcher.launch(self._guest(guest.id), guest, launch)
 
     def shut_down(self, instance_id: str, wait: float, work: Work) -> None:
