@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Collection
 
 from compute_agent.drivers.base import Driver
 from compute_agent.epoch import Identity
@@ -74,10 +75,10 @@ class Observer:
         """Tell of every instance at the next look, which comes at once."""
         self._news.put(ALL)
 
-    def look(self, only: str = ALL) -> None:
+    def look(self, only: Collection[str] = (ALL,)) -> None:
         """Tell what idle instances look like.
 
-        :param only: the id of one
+        :param only: the ids of some
         """
         if not self._lease.is_valid():
             return
@@ -90,29 +91,38 @@ class Observer:
         seen = [
             observe(one, known.get(one.instance_id))
             for one in found
-            if only in (ALL, one.instance_id) and one.instance_id not in busy
+            if not {ALL, one.instance_id}.isdisjoint(only) and one.instance_id not in busy
         ]
         news = [one for one in seen if self._told.get(one.instance_id) != one]
         if news:
             self._conductor.report(self._identity.host, self._identity.epoch, news)
-        if only == ALL:
+        if ALL in only:
             self._told = {}
         self._told |= {one.instance_id: one for one in seen}
 
     def _run(self) -> None:
         due = time.monotonic() + self._interval
         while not self._stopping.is_set():
-            changed = self._news.get(max(due - time.monotonic(), 0.0))
+            changed = self._hear(max(due - time.monotonic(), 0.0))
             if self._stopping.is_set():
                 return
             if not changed:
                 due = time.monotonic() + self._interval
                 self._looks += 1
-            if changed == ALL or (changed is None and self._looks % FULL_EVERY == 0):
+            if ALL in changed or (not changed and self._looks % FULL_EVERY == 0):
                 self._told = {}
-            self._try(changed or ALL)
+            self._try(changed or {ALL})
 
-    def _try(self, only: str) -> None:
+    def _hear(self, timeout: float) -> set[str]:
+        """What changed, all that waits at once: each look is one at every guest."""
+        changed: set[str] = set()
+        news = self._news.get(timeout)
+        while news is not None:
+            changed.add(news)
+            news = self._news.get(0.0)
+        return changed
+
+    def _try(self, only: Collection[str]) -> None:
         try:
             self.look(only)
         except PaddockError as error:

@@ -83,13 +83,18 @@ def test_what_is_worked_on_is_not_told(lab: AgentLab) -> None:
 
 
 class Slow:
-    """Lets a method's calls last, once they have done their work, until they are let go."""
+    """Lets a method's calls last, once they have done their work, until they are let go.
+
+    :ivar calls: how many there were
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
         self.has_worked, self.may_go = threading.Event(), threading.Event()
+        self.calls = 0
         method = getattr(owner, name)
 
         def slowly(*args: Any) -> Any:
+            self.calls += 1
             result = method(*args)
             self.has_worked.set()
             assert self.may_go.wait(10)
@@ -131,6 +136,23 @@ def test_an_inventory_that_is_ordered_during_a_look_is_told_after_it(
         eventually(lambda: len(lab.conductor.beats) > beats + 2, "the order")
         report.may_go.set()
         told(lab, guest.id, Seen.RUNNING)
+    finally:
+        lab.close()
+
+
+def test_a_storm_of_changes_costs_one_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = AgentLab(tmp_path, observe_interval=60.0).started()
+    try:
+        guest = lab.running()
+        lab.conductor.orders.append("inventory")
+        told(lab, guest.id, Seen.RUNNING)
+        look = Slow(monkeypatch, lab.driver, "found")
+        for seen in (Seen.PAUSED, *(Seen.RUNNING, Seen.PAUSED) * 10, Seen.CRASHED):
+            lab.driver.happen(guest.id, seen)
+            assert look.has_worked.wait(10)
+        look.may_go.set()
+        told(lab, guest.id, Seen.CRASHED)
+        assert look.calls == 2
     finally:
         lab.close()
 
