@@ -11,13 +11,17 @@ from compute_agent.keeping import keep, kept
 from paddock.errors import PaddockError
 from paddock.records import Record, StepRef
 
+MOST_TRIED = 8
+"""How many epochs are offered. Were the ledger's among those that are not, its process would have
+been silent through all of these starts: judged dead, any other may take over from it."""
+
 
 class HostTaken(PaddockError):
     """Another agent process runs on the same state directory."""
 
 
 class Epochs(Record, frozen=True, kw_only=True):
-    """The last epoch that the conductor took, and those that were tried since."""
+    """The last epoch that the conductor took, and the newest that were tried since."""
 
     accepted: str | None
     tried: list[str]
@@ -91,7 +95,7 @@ class EpochFile:
         """Write down that this epoch is about to be tried."""
         known = self._read()
         if epoch not in known.tried:
-            tried = [*known.tried, epoch]
+            tried = [*known.tried, epoch][-MOST_TRIED:]
             keep(self._file, Epochs(accepted=known.accepted, tried=tried), durably=True)
 
     def accepted(self, epoch: str) -> None:

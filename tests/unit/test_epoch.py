@@ -48,3 +48,17 @@ def test_an_epoch_whose_hello_may_have_counted_is_offered_too(
     epochs.accepted("three")
     assert epochs.predecessors() == ["three"]
     epochs.stop(1)
+
+
+def test_starts_in_a_long_outage_do_not_make_the_next_one_longer(
+    tmp_path: Path, machine: Path
+) -> None:
+    epochs = EpochFile(tmp_path / "a", machine)
+    epochs.start()
+    epochs.attempt("one")
+    epochs.accepted("one")
+    for number in range(100):
+        epochs.attempt(f"try {number}")
+    accepted, newest, *others = epochs.predecessors()
+    assert (accepted, newest, len(others)) == ("one", "try 99", 7)
+    epochs.stop(1)
