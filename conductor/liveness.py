@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from conductor import zones
 from conductor.db.models import Cloud, Host, Step
 from conductor.plan import LIVE
-from conductor.turn import Moved, Turn
+from conductor.turn import Turn
 from paddock.clients import CONTRACT
-from paddock.errors import Conflict, StaleEpoch
+from paddock.errors import Conflict, ServiceUnavailable, StaleEpoch
 from paddock.records import Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, HostFacts, LiveStep
 from paddock.versions import is_foreign
 
@@ -126,12 +126,13 @@ def heartbeat(turn: Turn, beat: Heartbeat) -> HeartbeatAnswer:
     """Note that a host lives, and tell it of its live steps: one query and one update.
 
     :raises StaleEpoch: the caller is not the host's newest agent
+    :raises ServiceUnavailable: others change the host's row again and again
     """
     for _ in range(3):
         host, steps = _read(turn, beat)
         if _note(turn, host, beat):
             return HeartbeatAnswer(steps=steps, orders=_orders(host, beat, steps))
-    raise Moved
+    raise ServiceUnavailable(f"Too many others change host {beat.host}; try again.")
 
 
 def _read(turn: Turn, beat: Heartbeat) -> tuple[Host, list[LiveStep]]:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from conductor import hosts
+from conductor import hosts, liveness
 from conductor.db.models import Action, Aggregate, AggregateHost, Host, Step
 from conductor.judgement import Proof
-from paddock.errors import Conflict, StaleEpoch
+from paddock.errors import Conflict, ServiceUnavailable, StaleEpoch
 from paddock.records import Hello
 from tests.fixtures.lab import Lab
 from tests.fixtures.ledger import START
@@ -71,6 +71,14 @@ def test_a_silent_host_is_dead_and_reconciles_before_it_is_up_again(lab: Lab) ->
     lab.agents["h1"].reconcile()
     assert lab.host("h1").state == "up"
     assert lab.agents["h1"].beat().orders == []
+
+
+def test_a_heartbeat_whose_host_keeps_changing_may_be_sent_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "_note", lambda *_: False)  # SQLite lets nobody come between
+    with pytest.raises(ServiceUnavailable, match="h1"):
+        lab.agents["h1"].beat()
 
 
 def test_hosts_that_fall_silent_together_are_not_judged(
