@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 
+import sqlalchemy as sa
+
 from conductor import ending, plan
 from conductor.agents import speaking
 from conductor.db.models import Action, Host, Instance, Step
@@ -29,7 +31,7 @@ def start(turn: Turn, ref: StepRef) -> WorkOrder:
         raise StepRefused(f"Step {ref.step_id} has no action.")
     if step.status == "accepted":
         _check_start(turn, host, step, instance)
-        _begin(turn, ref, step, action, instance)
+        _begin(turn, ref, host, step, action, instance)
         step, instance = _named(turn, ref), turn.get(Instance, instance.id) or instance
     elif step.status != "running" or step.epoch != ref.epoch:
         raise StepRefused(f"Step {ref.step_id} is {step.status}.")
@@ -52,7 +54,9 @@ def _check_start(turn: Turn, host: Host, step: Step, instance: Instance) -> None
         raise StepRefused(f"Instance {instance.id} is not busy with step {step.id}.")
 
 
-def _begin(turn: Turn, ref: StepRef, step: Step, action: Action, instance: Instance) -> None:
+def _begin(
+    turn: Turn, ref: StepRef, host: Host, step: Step, action: Action, instance: Instance
+) -> None:
     """Instance, then step, then action: the order in which all take their locks."""
     if step.kind in LAUNCHING:
         moves = instance.host != step.host
@@ -78,6 +82,7 @@ def _begin(turn: Turn, ref: StepRef, step: Step, action: Action, instance: Insta
         Step.status == "accepted",
         Step.host == ref.host,
         Step.attempt == ref.attempt,
+        _is_as_read(host),
         status="running",
         epoch=ref.epoch,
         started_at=step.started_at or turn.now,
@@ -87,6 +92,13 @@ def _begin(turn: Turn, ref: StepRef, step: Step, action: Action, instance: Insta
             Action, Action.id == action.id, Action.status == "accepted", status="running",
             updated_at=turn.now,
         )  # fmt: skip
+
+
+def _is_as_read(host: Host) -> sa.ColumnElement[bool]:
+    """Nobody has judged the host, fenced it or spoken for it meanwhile."""
+    facts = (Host.state == host.state, Host.forced_down.is_(host.forced_down))
+    mine = (Host.name == host.name, Host.epoch == host.epoch)
+    return sa.select(Host.name).where(*mine, *facts).exists()
 
 
 def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:

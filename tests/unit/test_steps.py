@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from conductor.db.models import Step
+from conductor import start
+from conductor.db.models import Host, Step
+from conductor.turn import Turn
 from paddock.actions import Seen
-from paddock.errors import HypervisorError, StaleEpoch, StepRefused
+from paddock.errors import HypervisorError, ServiceUnavailable, StaleEpoch, StepRefused
 from paddock.records import Progress
 from tests.fixtures.lab import Lab
 
@@ -39,6 +43,25 @@ def test_a_step_past_its_deadline_does_not_start(lab: Lab) -> None:
     lab.clock.advance(121)
     with pytest.raises(StepRefused):
         lab.agents["h1"].start(step)
+
+
+@pytest.mark.parametrize("verdict", [{"state": "down"}, {"forced_down": True}, {"epoch": "e2"}])
+def test_a_step_does_not_start_beside_a_verdict_on_its_host(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, verdict: dict[str, Any]
+) -> None:
+    vm = lab.active()
+    pause = lab.ledger.do(vm, "pause")
+    (step,) = lab.waiting("h1")
+    check = start._check_start
+
+    def check_just_before(turn: Turn, *rows: Any) -> None:  # SQLite lets nobody come between
+        check(turn, *rows)
+        turn.change(Host, Host.name == "h1", **verdict)
+
+    monkeypatch.setattr(start, "_check_start", check_just_before)
+    with pytest.raises(ServiceUnavailable):
+        lab.agents["h1"].start(step)
+    assert lab.steps(pause.action_id) == [("pause", "h1", "accepted")]
 
 
 def test_a_superseded_step_does_not_start(lab: Lab) -> None:
