@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from devstack.ports import free_ports
 from devstack.say import say
 from devstack.teardown import take_down
 from tests.faults.cloud import FaultCloud
@@ -25,7 +26,6 @@ from tests.faults.load import Load, Rate
 from tests.faults.pace import Pace
 from tests.faults.rounds import Rounds
 from tests.faults.table import Deck, faults
-from tests.fixtures.rabbitmq import free_ports
 
 HELD, VIOLATED, FAILED = 0, 1, 2
 RATES = {
