@@ -11,7 +11,7 @@ from api.call import Call, Document
 from api.idempotency import mint
 from paddock import failpoints
 from paddock.clients import AgentClients, LedgerClient
-from paddock.errors import BusUnavailable, PaddockError
+from paddock.errors import PaddockError, ServiceUnavailable
 from paddock.records import AcceptRequest, CreateRequest, Ticket
 
 LOG = logging.getLogger(__name__)
@@ -64,8 +64,9 @@ class Wishes:
 
 
 def _again(ask: Callable[[], T]) -> T:
-    """Ask again when no answer came, up to `ATTEMPTS` times; the ids make that harmless."""
+    """Ask again when no answer came, or none of whether it was written, up to `ATTEMPTS` times;
+    the ids make that harmless."""
     for _ in range(ATTEMPTS - 1):
-        with suppress(BusUnavailable):
+        with suppress(ServiceUnavailable):
             return ask()
     return ask()

@@ -221,4 +221,6 @@ def _tree(root: type[PaddockError]) -> dict[str, type[PaddockError]]:
 def from_wire(document: dict[str, Any]) -> PaddockError:
     """The error that :meth:`PaddockError.to_wire` described; an unknown class becomes the base."""
     kind = _tree(PaddockError).get(str(document.get("type")), PaddockError)
-    return kind(str(document.get("message", "")), **dict(document.get("kwargs") or {}))
+    more = {name: value for name, value in dict(document.get("kwargs") or {}).items()
+            if name not in ("self", "message")}  # fmt: skip
+    return kind(str(document.get("message", "")), **more)
