@@ -31,6 +31,7 @@ from compute_agent.runner import Runner  # noqa: E402
 from compute_agent.slots import Slots  # noqa: E402
 from paddock import config, logs, rpc  # noqa: E402
 from paddock.clients import ConductorClient  # noqa: E402
+from paddock.errors import PaddockError  # noqa: E402
 from paddock.service import Closing, Part, Service, run_until_signal  # noqa: E402
 from paddock.versions import Cap  # noqa: E402
 
@@ -120,8 +121,12 @@ def main() -> int:
     """Run the agent until SIGTERM."""
     conf = config.load(sys.argv[1:])
     logs.set_up(conf, "compute")
-
-    return run_until_signal(build(conf, on_stale=Ending()))
+    try:
+        service = build(conf, on_stale=Ending())
+    except (PaddockError, OSError, ValueError, cfg.Error) as error:
+        sys.stderr.write(f"paddock-compute cannot start: {error}\n")
+        return 1
+    return run_until_signal(service)
 
 
 class Ending:
