@@ -153,6 +153,7 @@ def _running(turn: Turn, chosen: sa.ColumnElement[bool]) -> list[tuple[Host, int
     counts = (
         sa.select(Instance.host, sa.func.count().label("guests"))
         .where(Instance.deleted.is_(False), Instance.power_state.in_(there))
+        .where(Instance.host.in_(sa.select(Host.name).where(chosen)))
         .group_by(Instance.host)
         .subquery()
     )
