@@ -88,12 +88,11 @@ class AgentEndpoint:
     @expose
     def report(self, ctxt: Context, host: str, epoch: str, seen: list[Json]) -> None:
         """See ConductorClient."""
-        told = sorted(read(seen, list[r.Observation]), key=lambda one: one.instance_id)
+        told = read(seen, list[r.Observation])
 
         def note(turn: Turn) -> None:
             speaking(turn, host, epoch)
-            for one in told:
-                observations.observe(turn, host, one)
+            observations.observe_all(turn, host, told)
 
         self._once(ctxt, host, note)
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from conductor.db.models import Instance, Step
 from conductor.turn import Turn
-from paddock.actions import OBSERVATIONS, Seen, VmState
+from paddock.actions import OBSERVATIONS, PowerState, Seen, VmState
 from paddock.records import Observation
 
 
 def apply(turn: Turn, instance_id: str, host: str, seen: Seen) -> bool:
     """An idle instance becomes what its host shows; False when nothing changes."""
     return _apply(turn, instance_id, host, seen, sa.true())
+
+
+def observe_all(turn: Turn, host: str, told: Sequence[Observation]) -> None:
+    """As :func:`observe` for each; one query tells which of them are news."""
+    ids = [one.instance_id for one in told]
+    rows = {row.id: row for row in turn.all(sa.select(Instance).where(Instance.id.in_(ids)))}
+    for one in sorted(told, key=lambda one: one.instance_id):
+        if _news(rows.get(one.instance_id), host, one.seen):
+            observe(turn, host, one)
 
 
 def observe(turn: Turn, host: str, seen: Observation) -> bool:
@@ -40,12 +51,10 @@ def _apply(
     turn: Turn, instance_id: str, host: str, seen: Seen, fresh: sa.ColumnElement[bool]
 ) -> bool:
     instance = turn.get(Instance, instance_id)
-    if instance is None or instance.deleted or instance.busy or instance.host != host:
+    news = _news(instance, host, seen)
+    if instance is None or news is None:
         return False
-    found = OBSERVATIONS.get((VmState(instance.vm_state), seen))
-    if found is None or found == (instance.vm_state, instance.power_state):
-        return False
-    state, power = found
+    state, power = news
     changed = turn.change(
         Instance,
         Instance.id == instance_id,
@@ -58,3 +67,11 @@ def _apply(
         updated_at=turn.now,
     )
     return changed == 1
+
+
+def _news(instance: Instance | None, host: str, seen: Seen) -> tuple[VmState, PowerState] | None:
+    """What an instance becomes by what its host shows; None when that changes nothing."""
+    if instance is None or instance.deleted or instance.busy or instance.host != host:
+        return None
+    found = OBSERVATIONS.get((VmState(instance.vm_state), seen))
+    return None if found == (instance.vm_state, instance.power_state) else found

@@ -12,7 +12,7 @@ from conductor.db.models import Host, Query
 from conductor.listing import like_pattern
 from paddock.actions import Seen
 from paddock.errors import BadRequest, Forbidden, HostUnavailable, NotFound
-from paddock.records import Listing
+from paddock.records import Listing, Observation
 from tests.fixtures.lab import Lab
 
 
@@ -156,6 +156,15 @@ def test_what_an_idle_guest_does_by_itself_is_seen(lab: Lab) -> None:
     lab.agents["h1"].report(vm)
     shown = lab.ledger.show(vm)
     assert (shown.vm_state, shown.power_state) == ("stopped", 4)
+
+
+def test_what_did_not_change_costs_one_query_however_much_it_is(lab: Lab) -> None:
+    vms = [lab.active("h1") for _ in range(4)]
+    agent = lab.agents["h1"]
+    seen = [Observation(instance_id=vm, generation=1, seen=Seen.RUNNING) for vm in vms]
+    report = agent.conductor.report
+    few = count_statements(lambda: report("h1", agent.epoch, seen[:1]))
+    assert few == count_statements(lambda: report("h1", agent.epoch, seen))
 
 
 @pytest.mark.parametrize("stale", ["action", "host", "generation", "busy"])
