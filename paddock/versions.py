@@ -54,6 +54,7 @@ class Contract:
     """
 
     def __init__(self, added: Mapping[str, Iterable[str]]) -> None:
+        self.added = added
         self.version = max(added, key=parse)
         self._since = {name: version for version, names in added.items() for name in names}
 

@@ -11,9 +11,10 @@ import pytest
 
 from paddock import config, rpc
 from paddock.context import RequestContext
-from paddock.errors import BusUnavailable, NoValidHost, PaddockError
+from paddock.errors import BusUnavailable, NoValidHost, PaddockError, ServiceUnavailable
 from paddock.runtime import finish_within
 from paddock.service import Part
+from paddock.versions import Cap, Contract
 
 SOON = 10.0
 """Seconds after which something that must happen has failed to."""
@@ -42,12 +43,17 @@ class Wires:
         self._start(client)
         return client
 
-    def conductor(self, endpoint: object, name: str = "c1", workers: int = 4) -> rpc.Server:
+    def conductor(
+        self, endpoint: object, name: str = "c1", workers: int = 4, version: str = "1.0"
+    ) -> rpc.Server:
         target = rpc.conductor_target("conductor-api", name)
-        return self._serve(name, name, "conductor", target, endpoint, workers)
+        return self._serve(name, name, "conductor", target, endpoint, workers, version)
 
-    def agent(self, endpoint: object, host: str = "h1", workers: int = 4) -> rpc.Server:
-        return self._serve(host, host, "agent", rpc.agent_target(host), endpoint, workers)
+    def agent(
+        self, endpoint: object, host: str = "h1", workers: int = 4, version: str = "1.0"
+    ) -> rpc.Server:
+        target = rpc.agent_target(host)
+        return self._serve(host, host, "agent", target, endpoint, workers, version)
 
     def stop(self, part: Part) -> None:
         self._parts.remove(part)
@@ -60,10 +66,11 @@ class Wires:
             finish_within(transport.cleanup, SOON, "closing a transport")
 
     def _serve(
-        self, user: str, host: str, process: str, target: Any, endpoint: object, workers: int
-    ) -> rpc.Server:
+        self, user: str, host: str, process: str, target: Any, endpoint: object, workers: int,
+        version: str,
+    ) -> rpc.Server:  # fmt: skip
         transport = self.transport(user, host, process)
-        server = rpc.Server(transport, target, [endpoint], workers)
+        server = rpc.Server(transport, target, [endpoint], workers, version)
         self._start(server)
         return server
 
@@ -121,6 +128,7 @@ class Endpoint:
 
 
 CTXT = RequestContext(request_id="req-1", user_id="u1", project_id="p1", roles=("member",))
+NEWER = Contract({"1.0": ["context"], "1.1": ["note", "echo.value"], "2.0": ["hold"]})
 CONDUCTOR = rpc.conductor_target("conductor-api")
 AGENT = rpc.agent_target("h1")
 
@@ -280,3 +288,49 @@ class BusContract:
         transport = wires.transport("h1", "h1", "agent")
         forger = oslo_messaging.get_rpc_client(transport, CONDUCTOR, timeout=SOON)
         assert forger.call({"auth_user": "api"}, "context")["auth_user"] == "h1"
+
+    def test_a_call_that_is_newer_than_its_server_is_refused_and_teaches_the_caller(
+        self, wires: Wires, endpoint: Endpoint
+    ) -> None:
+        wires.conductor(endpoint)
+        cap = Cap("1.1")
+        caller = wires.client().to(CONDUCTOR, cap=cap, contract=NEWER)
+        with pytest.raises(ServiceUnavailable, match=r"needs RPC version 1\.1 .* has 1\.0: up"):
+            caller.call(CTXT, "note", mark="too new")
+        assert cap.version == "1.0"
+        with pytest.raises(ServiceUnavailable, match=r"has 1\.0: upgrade"):
+            caller.call(CTXT, "note", mark="not even sent")
+        assert caller.call(CTXT, "context")["project_id"] == "p1"
+        assert endpoint.heard.empty()
+
+    def test_a_call_of_another_major_version_is_refused(
+        self, wires: Wires, endpoint: Endpoint
+    ) -> None:
+        wires.conductor(endpoint, version="1.7")
+        caller = wires.client().to(CONDUCTOR, cap=Cap("2.0"), contract=NEWER)
+        with pytest.raises(ServiceUnavailable, match="different major RPC versions"):
+            caller.call(CTXT, "hold")
+        assert endpoint.heard.empty()
+
+    def test_an_argument_that_says_nothing_is_left_out_for_an_older_server(
+        self, wires: Wires, endpoint: Endpoint
+    ) -> None:
+        wires.conductor(endpoint)
+        caller = wires.client().to(CONDUCTOR, contract=NEWER)
+        assert caller.call(CTXT, "echo", value=None) is None
+        with pytest.raises(ServiceUnavailable):
+            caller.call(CTXT, "echo", value=1)
+
+    def test_a_cast_that_is_too_new_for_its_server_is_not_worked_on(
+        self, wires: Wires, endpoint: Endpoint
+    ) -> None:
+        wires.agent(endpoint)
+        client = wires.client()
+        for known in ("1.0", "1.1"):  # not sent, or sent by one who did not know better
+            client.to(AGENT, cap=Cap(known), contract=NEWER).cast(CTXT, "note", mark="too new")
+        client.to(AGENT).cast(CTXT, "note", mark="good")
+        assert endpoint.next_mark() == "good"
+        wires.agent(endpoint, "h2", version="1.1")
+        newer = client.to(rpc.agent_target("h2"), cap=Cap("1.1"), contract=NEWER)
+        newer.cast(CTXT, "note", mark="newer")
+        assert endpoint.next_mark() == "newer"

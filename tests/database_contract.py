@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from conductor.db import schema
-from conductor.db.models import Base, Pause, Project
+from conductor.db.models import Base, Conductor, Pause, Project
 from conductor.db.session import Database
 from paddock.errors import DatabaseUnavailable
 
@@ -56,6 +56,19 @@ class DatabaseContract:
 
         database.transaction(insert)
         return database
+
+    def test_a_release_that_does_not_know_a_column_still_writes_the_table(
+        self, database: Database
+    ) -> None:
+        """What an upgrade adds must not stop the conductors that are not upgraded yet."""
+        older = sa.table("conductors", *(sa.column(name) for name in (
+            "id", "host", "version", "started_at", "last_heartbeat")))  # fmt: skip
+        now = datetime.datetime(2030, 1, 1)
+        row = {"id": A, "host": "c1", "version": "0", "started_at": now, "last_heartbeat": now}
+        database.transaction(lambda session: session.execute(older.insert().values(row)))
+        found = database.read(lambda session: session.get(Conductor, A))
+        assert found is not None
+        assert found.rpc_version == "1.0"
 
     def test_the_migrations_lead_to_the_models(self, database: Database) -> None:
         with database.writer.connect() as connection:

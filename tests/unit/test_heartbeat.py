@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,6 +17,7 @@ from compute_agent.drivers.fake import FakeDriver
 from compute_agent.drivers.fake_control import Behaviour
 from compute_agent.endpoint import AGAIN_SECONDS, TRIES, Ears
 from paddock.actions import StepKind
+from paddock.clients import CONTRACT
 from paddock.context import RequestContext
 from paddock.records import HostFacts, QueryOrder
 from tests.agent_lab import AgentLab, ended, eventually
@@ -192,3 +194,19 @@ def test_it_does_not_under_either_backend(backend: str) -> None:
         timeout=120,
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_an_agent_tells_the_rpc_version_that_it_serves(lab: AgentLab) -> None:
+    lab.started()
+    assert lab.conductor.hellos[-1].facts.rpc_version == CONTRACT.version
+    assert lab.conductor.beats[-1].facts.rpc_version == CONTRACT.version
+
+
+def test_a_step_that_only_newer_releases_know_is_left_alone_and_stops_nothing(
+    lab: AgentLab,
+) -> None:
+    lab.started()
+    unknown = lab.conductor.accept(cast(StepKind, "teleport"), lab.guest())
+    lab.hint(unknown)
+    lab.running()
+    assert (unknown.status, unknown.outcome) == ("accepted", None)
