@@ -91,49 +91,53 @@ class Reconciler:
         self.on_done()
 
     def _settle(self) -> list[Verdict]:
-        """Carry the verdicts out; gives those whose removal was done."""
-        carried_out = [self._carry_out(verdict) for verdict in self._ask()]
-        return [verdict for verdict in carried_out if verdict is not None]
+        """Carry the verdicts out; gives those whose removal was done.
+
+        The ledger is asked again once the slots are taken, so that nothing changes any more.
+        """
+        wanted = [verdict.instance_id for verdict in self._hear() if verdict.verdict == "remove"]
+        owner = object()
+        taken = {instance_id for instance_id in wanted if self._take(instance_id, owner)}
+        try:
+            again = self._ask() if taken else []
+            removals = [v for v in again if v.instance_id in taken and v.verdict == "remove"]
+            return [verdict for verdict in removals if self._remove(verdict)]
+        finally:
+            for instance_id in taken:
+                self._slots.leave(instance_id, owner)
 
     def _is_due(self) -> bool:
         ordered = self._ordered_at > self._done_at
         return self._facts.connected and (ordered or not self._lease.is_open())
 
-    def _carry_out(self, verdict: Verdict) -> Verdict | None:
-        """The verdict by which something was removed; what is worked on stays for next time."""
-        instance_id = verdict.instance_id
-        about = {"instance_id": instance_id}
-        if verdict.verdict == "unknown":
-            LOG.warning("Nobody knows this instance, which is here and stays", extra=about)
-        if verdict.verdict != "remove":
-            return None
-        owner = object()
-        if not self._slots.take(instance_id, owner):
-            LOG.info("The instance is worked on and stays for now", extra=about)
-            return None
-        try:
-            return self._remove(instance_id)
-        finally:
-            self._slots.leave(instance_id, owner)
+    def _hear(self) -> list[Verdict]:
+        """What becomes of everything here; what nobody knows is logged."""
+        verdicts = self._ask()
+        for verdict in verdicts:
+            if verdict.verdict == "unknown":
+                about = {"instance_id": verdict.instance_id}
+                LOG.warning("Nobody knows this instance, which is here and stays", extra=about)
+        return verdicts
 
-    def _remove(self, instance_id: str) -> Verdict | None:
-        """Ask again now that the slot is taken, so that nothing changes any more, and remove."""
-        again = {one.instance_id: one for one in self._ask()}
-        verdict = again.get(instance_id)
-        if verdict is None or verdict.verdict != "remove":
-            return None
+    def _take(self, instance_id: str, owner: object) -> bool:
+        """Take an instance's slot; what is worked on stays for next time."""
+        taken = self._slots.take(instance_id, owner)
+        if not taken:
+            about = {"instance_id": instance_id}
+            LOG.info("The instance is worked on and stays for now", extra=about)
+        return taken
+
+    def _remove(self, verdict: Verdict) -> bool:
+        about = {"instance_id": verdict.instance_id}
         LOG.warning(
-            "Removing what is below generation %d: %s",
-            verdict.below,
-            verdict.reason,
-            extra={"instance_id": instance_id},
+            "Removing what is below generation %d: %s", verdict.below, verdict.reason, extra=about
         )
         try:
-            self._driver.destroy(instance_id, verdict.below)
+            self._driver.destroy(verdict.instance_id, verdict.below)
         except PaddockError as error:
-            LOG.warning("Removing failed: %s", error, extra={"instance_id": instance_id})
-            return None
-        return verdict
+            LOG.warning("Removing failed: %s", error, extra=about)
+            return False
+        return True
 
     def _ask(self) -> list[Verdict]:
         """Everything found goes along each time: what is missing counts as gone."""

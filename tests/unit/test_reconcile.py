@@ -61,6 +61,16 @@ def test_the_ledger_is_asked_again_before_anything_is_removed(lab: AgentLab) -> 
     assert ids == [{guest.id}, {guest.id}]
 
 
+def test_the_ledger_is_asked_twice_however_much_is_to_be_removed(lab: AgentLab) -> None:
+    guests = [lab.running() for _ in range(3)]
+    for guest in guests:
+        judge(lab, guest, "remove", below=2)
+    calls = len(lab.conductor.reconciles)
+    reconcile(lab)
+    assert {verdict.instance_id for verdict in lab.conductor.removed} == {g.id for g in guests}
+    assert len(lab.conductor.reconciles) == calls + 2
+
+
 def test_what_is_worked_on_stays(lab: AgentLab) -> None:
     guest = lab.running()
     lab.driver.control.set("pause", Behaviour(hang=True))
