@@ -85,11 +85,13 @@ def view(call: Call, record: ActionRecord) -> Document:
         "status": record.status,
         "reason": record.reason,
         "finish_time": micros(record.finished_at),
-        "steps": [_step(call, step) for step in record.steps],
+        "steps": [_step(call, record, step) for step in record.steps],
     }
 
 
-def _step(call: Call, step: StepRecord) -> Document:
+def _step(call: Call, record: ActionRecord, step: StepRecord) -> Document:
+    """A step's reason may name what is the host's own: others than administrators get the
+    action's."""
     document: Document = {
         "kind": step.kind,
         "status": step.status,
@@ -97,7 +99,7 @@ def _step(call: Call, step: StepRecord) -> Document:
         "created_at": micros(step.created_at),
         "start_time": micros(step.started_at),
         "finish_time": micros(step.finished_at),
-        "reason": step.reason,
+        "reason": step.reason if call.is_admin or step.reason is None else record.reason,
         "progress": {"done": step.done, "total": step.total},
     }
     return document | ({"host": step.host} if call.is_admin else {})
@@ -110,6 +112,6 @@ def _event(call: Call, record: ActionRecord, step: StepRecord) -> Document:
         "finish_time": micros(step.finished_at),
         "result": RESULTS.get(step.status),
         "hostId": host_id(record.project_id or "", step.host),
-        "details": step.reason,
     }
-    return document | ({"host": step.host, "traceback": None} if call.is_admin else {})
+    for_admins = {"host": step.host, "traceback": None, "details": step.reason}
+    return document | (for_admins if call.is_admin else {})

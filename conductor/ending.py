@@ -42,15 +42,19 @@ def succeed(turn: Turn, step: Step) -> None:
         turn.must(Instance, Instance.id == instance.id, Instance.busy == action.id, **changes)
 
 
-def fail(turn: Turn, step: Step, reason: str, seen: Seen | None) -> None:
+def fail(
+    turn: Turn, step: Step, reason: str, seen: Seen | None, details: str | None = None
+) -> None:
     """A live step has failed, and with it its action; clean-up becomes a leftover instead.
 
+    :param reason: what the instance's owner is told
     :param seen: what the host says of the guest now; None when nobody knows
+    :param details: what administrators are told, when that is more
     """
     action, instance = rows_of(turn, step)
     cleaning = step.kind in CLEANING
     _lock(turn, instance, action, cleaning)
-    plan.end(turn, step, "failed", reason)
+    plan.end(turn, step, "failed", details or reason)
     if cleaning:
         _left(turn, step, instance)
         _cleaned(turn, step, action, instance)
@@ -59,7 +63,7 @@ def fail(turn: Turn, step: Step, reason: str, seen: Seen | None) -> None:
         plan.end(turn, later, "superseded", reason)
     changes = give_up(turn, instance, action, seen)
     plan.end_action(turn, action.id, "failed", reason)
-    changes |= _failure(turn, action, reason, seen)
+    changes |= _failure(turn, action, {"message": reason, "details": details or reason}, seen)
     turn.must(Instance, Instance.id == instance.id, Instance.busy == action.id, **changes)
     if seen is None:
         leftovers.order_reconcile(turn, step.host)
@@ -114,10 +118,10 @@ def _success(turn: Turn, action: Action, instance: Instance) -> dict[str, Any]:
     return changes
 
 
-def _failure(turn: Turn, action: Action, reason: str, seen: Seen | None) -> dict[str, Any]:
+def _failure(turn: Turn, action: Action, said: dict[str, str], seen: Seen | None) -> dict[str, Any]:
     """The instance is idle again; what nobody saw, an agent that never heard of it may tell."""
     failure = ACTIONS[action.verb].failure
-    fault = {"code": PaddockError.status, "message": reason, "created": iso(turn.now)}
+    fault = {"code": PaddockError.status, "created": iso(turn.now), **said}
     changes: dict[str, Any] = {"busy": None, "task_state": None, "fault": fault}
     if failure is not None:
         changes["vm_state"] = failure.value

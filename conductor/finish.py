@@ -7,6 +7,7 @@ from conductor.agents import speaking
 from conductor.db.models import Instance, Step
 from conductor.turn import Turn
 from paddock.actions import CLEANING
+from paddock.errors import from_wire
 from paddock.records import Outcome
 
 
@@ -48,15 +49,16 @@ def _is_recorded(step: Step, outcome: Outcome) -> bool:
         return False
     if outcome.error is None:
         return step.status == "succeeded"
-    return step.status == "failed" and step.reason == _reason(outcome)
+    return step.status == "failed" and step.reason == _details(outcome)
 
 
 def _end(turn: Turn, step: Step, outcome: Outcome) -> None:
     if outcome.error is None:
         ending.succeed(turn, step)
     else:
-        ending.fail(turn, step, _reason(outcome), outcome.seen)
+        told = from_wire(outcome.error).default
+        ending.fail(turn, step, told, outcome.seen, _details(outcome))
 
 
-def _reason(outcome: Outcome) -> str:
+def _details(outcome: Outcome) -> str:
     return str((outcome.error or {}).get("message") or "it failed without a reason")

@@ -148,6 +148,8 @@ class NoValidHost(Conflict):
 class Unsupported(Conflict):
     """The host's driver has no such capability."""
 
+    default = "The host's hypervisor cannot do this."
+
 
 class TooLarge(PaddockError):
     """The body, a header or the URL is larger than what is served."""
@@ -192,23 +194,37 @@ class StepRefused(PaddockError):
 
 
 class HypervisorError(PaddockError):
-    """The hypervisor refused or failed; the sentence is its own, made readable."""
+    """The hypervisor refused or failed; the sentence is its own, made readable.
+
+    It may name paths and addresses of the host, so it is for administrators; all others are told
+    the class's ``default``.
+    """
+
+    default = "The host or its hypervisor could not do it."
 
 
 class GuestGone(HypervisorError):
     """The hypervisor does not know the guest."""
 
+    default = "The hypervisor does not know the guest."
+
 
 class GuestHung(HypervisorError):
     """The guest or the hypervisor did not do it within its time."""
+
+    default = "The guest or the hypervisor did not do it within its time."
 
 
 class LaunchBarred(HypervisorError):
     """Lease, bar or generation forbids launching now."""
 
+    default = "The host may launch nothing now."
+
 
 class WorkCancelled(HypervisorError):
     """The ledger no longer lists the step, so its worker stopped."""
+
+    default = "The host stopped before it was done."
 
 
 def _tree(root: type[PaddockError]) -> dict[str, type[PaddockError]]:

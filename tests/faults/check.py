@@ -82,20 +82,21 @@ def check_outcomes(requests: Iterable[Request], ledger: Ledger) -> Iterator[str]
         row = ledger.actions.get(action_id(request))
         what = f"{request.verb} {request.path} ({request.key})"
         if request.status in (202, 204):
-            yield from _check_outcome(what, row)
+            yield from _check_outcome(what, row, ledger)
         elif request.done and row is not None and row["status"] != "refused":
             yield f"{what}: answered {request.status}, and yet {row['status']}"
 
 
-def _check_outcome(what: str, row: Row | None) -> Iterator[str]:
+def _check_outcome(what: str, row: Row | None, ledger: Ledger) -> Iterator[str]:
     if row is None:
         yield f"{what}: accepted, and no action is there"
     elif row["status"] not in ENDED:
         yield f"{what}: accepted, and still {row['status']}"
     elif row["status"] != "succeeded" and not row["reason"]:
         yield f"{what}: {row['status']} without a reason"
-    elif "unexpectedly" in (row["reason"] or ""):
-        yield f"{what}: {row['reason']}"
+    else:
+        reasons = [step["reason"] or "" for step in ledger.steps if step["action_id"] == row["id"]]
+        yield from (f"{what}: {reason}" for reason in reasons if "unexpectedly" in reason)
 
 
 def check_once(requests: Iterable[Request], ledger: Ledger) -> Iterator[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from xml.etree.ElementTree import fromstring
 
 import pytest
 from falcon.testing import Result
 
-from tests.fixtures.cloud import Client
+from compute_agent.drivers.fake_control import Behaviour, FakeControl
+from paddock.errors import HypervisorError
+from tests.fixtures.cloud import HOSTS, Client, Cloud
 
 XML = {"Content-Type": "application/xml", "Accept": "application/xml"}
 BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]><vm-poweroff>&c;</vm-poweroff>'
@@ -220,3 +223,38 @@ def test_a_broken_body_is_refused(
     (fault,) = answer.json.values()
     assert fault["message"].count("\n") == 0
     assert member.show(server)["OS-EXT-STS:task_state"] is None
+
+
+def test_only_administrators_are_told_what_a_host_says_of_itself(
+    cloud: Cloud, admin: Client, member: Client, server: str
+) -> None:
+    host = admin.show(server)["OS-EXT-SRV-ATTR:host"]
+    said = "cannot open /srv/h1/disk at qemu:///system"
+    control = FakeControl(cloud.place.state(host) / "fake")
+    control.set("pause", Behaviour(fail=said), server)
+    done = member.act(server, "pause")
+    member.await_state(server, "active")
+    path = f"servers/{server}/os-instance-actions/{done.headers['x-openstack-request-id']}"
+    theirs, ours = (client.get(path).json["instanceAction"] for client in (member, admin))
+    assert (theirs["status"], theirs["reason"]) == ("failed", HypervisorError.default)
+    assert said not in str(theirs)
+    assert [step["reason"] for step in theirs["steps"]] == [HypervisorError.default]
+    assert [step["reason"] for step in ours["steps"]] == [said]
+    assert [event["details"] for event in ours["events"]] == [said]
+
+
+def test_a_faults_details_are_for_administrators(
+    cloud: Cloud, admin: Client, member: Client, create: Callable[..., Result]
+) -> None:
+    said = "cannot open /srv/h1/disk"
+    controls = [FakeControl(cloud.place.state(host) / "fake") for host in HOSTS]
+    for control in controls:
+        control.set("launch", Behaviour(fail=said))
+    try:
+        key = create(member).json["server"]["id"]
+        fault = member.await_state(key, "error")["fault"]
+        assert (fault["message"], "details" in fault) == (HypervisorError.default, False)
+        assert admin.show(key)["fault"]["details"] == said
+    finally:
+        for control in controls:
+            control.clear()

@@ -210,7 +210,8 @@ def test_a_create_that_fails_leaves_an_error_without_claims(lab: Lab) -> None:
     shown = lab.ledger.show(ticket.instance_id)
     assert (shown.vm_state, shown.host) == ("error", None)
     assert shown.fault
-    assert shown.fault["message"] == "no kernel"
+    assert shown.fault["message"] == HypervisorError.default
+    assert shown.fault["details"] == "no kernel"
     assert lab.claims(ticket.instance_id) == set()
     lab.ledger.do(ticket.instance_id, "delete")
     assert lab.ledger.instance(ticket.instance_id).deleted

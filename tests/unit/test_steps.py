@@ -95,11 +95,13 @@ def test_a_failure_can_be_repeated_and_is_shown(lab: Lab) -> None:
     ticket = lab.ledger.do(vm, "pause")
     order = lab.started("h1")
     for _ in range(2):
-        assert lab.agents["h1"].finish(order, HypervisorError("no"), Seen.RUNNING)
+        assert lab.agents["h1"].finish(order, HypervisorError("no /run/x"), Seen.RUNNING)
     shown = lab.ledger.show(vm)
     assert (shown.vm_state, shown.task_state) == ("active", None)
     action = lab.ledger.api.get_action(lab.ledger.member, vm, "req-1")
-    assert (action.id, action.status, action.reason) == (ticket.action_id, "failed", "no")
+    told = "The host or its hypervisor could not do it."
+    assert (action.id, action.status, action.reason) == (ticket.action_id, "failed", told)
+    assert [step.reason for step in action.steps] == ["no /run/x"]
 
 
 def test_a_finish_that_comes_too_late_is_taken_as_an_observation(lab: Lab) -> None:
