@@ -13,7 +13,7 @@ from conductor.identity import ROLES
 from conductor.image_store import Stored
 from conductor.passwords import Passwords
 from conductor.turn import Turn
-from paddock.errors import BadRequest, Conflict
+from paddock.errors import BadRequest, Conflict, NotFound
 
 DEFAULT_NETWORK = "default"
 LONGEST_NAME = 255
@@ -99,10 +99,17 @@ def ensure_cloud(turn: Turn) -> None:
             turn.add(Flavor(id=key, name=name, vcpus=vcpus, memory_mb=memory_mb, disk_gb=disk_gb))
 
 
-def ensure_account(turn: Turn, passwords: Passwords, account: Account) -> None:
-    """The user has this password and this role in the project; a new password ends all tokens."""
+def ensure_account(
+    turn: Turn, passwords: Passwords, account: Account, may_create_project: bool = True
+) -> None:
+    """The user has this password and this role in the project; a new password ends all tokens.
+
+    :raises NotFound: there is no such project, and it may not be made
+    """
     account.check()
     project = turn.first(sa.select(Project).where(Project.name == account.project))
+    if project is None and not may_create_project:
+        raise NotFound(f"There is no project {account.project!r}; --create-project makes it.")
     if project is None:
         project = Project(id=turn.new_id(), name=account.project)
         turn.add(project)

@@ -60,13 +60,18 @@ def _subnet(arguments: argparse.Namespace) -> bootstrap.Subnet | None:
 
 
 def add_user(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
-    """Add a user with a role, or a role or a new password to one."""
+    """Add a user with a role, or a role or a new password to one.
+
+    :raises NotFound: there is no such project, and ``--create-project`` is not given
+    """
     password = read_password(arguments.password_file)
     account = bootstrap.Account(arguments.name, arguments.project, arguments.role, password)
+
+    def add(turn: Turn) -> None:
+        bootstrap.ensure_account(turn, Passwords(), account, arguments.create_project)
+
     with _ledger(conf) as turns:
-        turns.run(
-            lambda turn: turn.attempt(lambda: bootstrap.ensure_account(turn, Passwords(), account))
-        )
+        turns.run(lambda turn: turn.attempt(lambda: add(turn)))
     _say(f"{account.name} is {account.role} in {account.project}.")
     return 0
 

@@ -73,6 +73,7 @@ def _add_user(topics: commands.Topics) -> None:
     add = _command(user, "add", "add a user, or a role or password to one", commands.add_user)
     add.add_argument("name")
     add.add_argument("--project", required=True)
+    add.add_argument("--create-project", action="store_true", help="make it if it is not there")
     add.add_argument("--role", required=True)
     add.add_argument("--password-file", required=True, metavar="FILE",
                      help="mode 0600, or - for standard input")  # fmt: skip

@@ -182,7 +182,7 @@ def test_a_subnet_that_makes_no_sense_is_refused(subnet: tuple[str, ...], said: 
 def test_a_user_can_be_added_and_given_roles(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = site.file("secret", "first-password\n")
     user = ["user", "add", "eve", "--project", "demo"]
-    site.do(*user, "--role", "reader", "--password-file", secret)
+    site.do(*user, "--role", "reader", "--password-file", secret, "--create-project")
     monkeypatch.setattr("sys.stdin", io.StringIO("other-password\n"))
     site.do(*user, "--role", "member", "--password-file", "-")
     (eve,) = site.rows(sa.select(User))
@@ -191,6 +191,14 @@ def test_a_user_can_be_added_and_given_roles(site: Site, monkeypatch: pytest.Mon
     assert "chmod 600" in site.refused(
         *user, "--role", "member", "--password-file", site.file("open", "x" * 9, 0o644)
     )
+
+
+def test_a_user_of_a_project_that_is_not_there_is_refused(site: Site) -> None:
+    secret = site.file("secret", "first-password\n")
+    user = ["user", "add", "eve", "--role", "member", "--password-file", secret]
+    assert "'dmeo'; --create-project" in site.refused(*user, "--project", "dmeo")
+    assert site.rows(sa.select(Project.name)) == []
+    assert site.rows(sa.select(User)) == []
 
 
 def test_an_image_is_copied_whole_and_listed_once(site: Site) -> None:
