@@ -119,6 +119,8 @@ def _versions(frame: Frame) -> Routes:
         "/identity": versions.IdentityVersions(frame),
         "/identity/v3": versions.IdentityVersion(frame),
         "/image": versions.ImageVersions(frame),
+        "/image/versions": versions.ImageVersion(frame),
+        "/image/v2": versions.ImageVersion(frame),
     }
 
 

@@ -90,6 +90,11 @@ class IdentityVersion(Resource):
         return {"version": _identity(call.root)}
 
 
+def _image(root: str) -> Document:
+    """What is served of it is reading."""
+    return {"id": "v2.9", "status": "CURRENT", "links": [_link(f"{root}/image/v2/")]}
+
+
 class ImageVersions(Resource):
     """``/image``: the versions of the image API."""
 
@@ -97,6 +102,16 @@ class ImageVersions(Resource):
 
     @operation("image-versions", "List the versions of the image API", status=300)
     def on_get(self, call: Call) -> Document:
-        """One version: what is served of it is reading."""
-        links = [_link(f"{call.root}/image/v2/")]
-        return {"versions": [{"id": "v2.9", "status": "CURRENT", "links": links}]}
+        """The one version."""
+        return {"versions": [_image(call.root)]}
+
+
+class ImageVersion(Resource):
+    """``/image/versions``, and ``/image/v2``, to which the versions link."""
+
+    public = EVERYBODY
+
+    @operation("image-version", "Show the image API's version 2")
+    def on_get(self, call: Call) -> Document:
+        """The same list, which is this API's only form."""
+        return {"versions": [_image(call.root)]}

@@ -54,6 +54,13 @@ def test_a_token_can_be_checked(member: Client, admin: Client, other: Client) ->
     assert admin.get(TOKENS).status_code == 400
 
 
+def test_a_single_token_cannot_be_ended(member: Client) -> None:
+    answer = member.delete(TOKENS, headers={"X-Subject-Token": str(member.token)})
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+    assert member.get("servers").status_code == 200
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

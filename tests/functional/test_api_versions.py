@@ -17,7 +17,8 @@ REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
     ("path", "status", "identifier"),
     [
         ("/", 200, "v2.0"), ("/compute", 200, "v2.0"), ("/identity", 300, "v3.14"),
-        ("/image", 300, "v2.9"), ("/identity/v3", 200, "v3.14"), ("/compute/v2.1", 200, "v2.1"),
+        ("/image", 300, "v2.9"), ("/image/versions", 200, "v2.9"), ("/image/v2", 200, "v2.9"),
+        ("/identity/v3", 200, "v3.14"), ("/compute/v2.1", 200, "v2.1"),
         ("/compute/v2", 200, "v2.0"), ("/v2.1", 200, "v2.1"), ("/v2", 200, "v2.0"),
     ],
 )  # fmt: skip
@@ -38,14 +39,16 @@ def first(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("path", ["/compute", "/compute/v2.1", "/v2.1", "/v2", "/identity"])
+@pytest.mark.parametrize(
+    "path", ["/compute", "/compute/v2.1", "/v2.1", "/v2", "/identity", "/image"]
+)
 def test_a_self_link_answers_with_the_same_link(cloud: Cloud, path: str) -> None:
     document = cloud.stranger().get(path).json
     versions = document.get("versions", [document.get("version")])
     for version in versions["values"] if isinstance(versions, dict) else versions:
         [href] = [link["href"] for link in version["links"] if link["rel"] == "self"]
         again = cloud.stranger().get(urlsplit(href).path)
-        assert href in [link["href"] for link in again.json["version"]["links"]]
+        assert href in [link["href"] for link in first(again.json)["links"]]
 
 
 def test_compute_is_there_under_every_mount(member: Client, server: str) -> None:
