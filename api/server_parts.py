@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from api.call import Call, Document
 from api.operations import Frame, Resource, operation
 from api.schemas import servers as schemas
 from api.server_view import addresses
 from paddock.clients import LedgerClient
 from paddock.errors import BadRequest, NotFound
-
-MOST_METADATA = 128
 
 
 class ServerPart(Resource):
@@ -22,10 +22,7 @@ class ServerPart(Resource):
     def _metadata(self, call: Call, server_id: str) -> dict[str, str]:
         return self._ledger.get_instance(call.ctxt, server_id).metadata
 
-    def _write(self, call: Call, server_id: str, metadata: dict[str, str]) -> dict[str, str]:
-        if len(metadata) > MOST_METADATA:
-            raise BadRequest(f"metadata must hold at most {MOST_METADATA} names.")
-        change = {"metadata": metadata}
+    def _edit(self, call: Call, server_id: str, **change: Any) -> dict[str, str]:
         return self._ledger.update_instance(call.ctxt, server_id, change).metadata
 
 
@@ -40,13 +37,13 @@ class Metadata(ServerPart):
     @operation("server-metadata-add", "Add to a server's metadata", body=schemas.METADATA)
     def on_post(self, call: Call, server_id: str) -> Document:
         """All of it after the change."""
-        merged = self._metadata(call, server_id) | call.body["metadata"]
-        return {"metadata": self._write(call, server_id, merged)}
+        added = call.body["metadata"]
+        return {"metadata": self._edit(call, server_id, set_metadata=added)}
 
     @operation("server-metadata", "Replace a server's metadata", body=schemas.METADATA)
     def on_put(self, call: Call, server_id: str) -> Document:
         """All of it after the change."""
-        return {"metadata": self._write(call, server_id, call.body["metadata"])}
+        return {"metadata": self._edit(call, server_id, metadata=call.body["metadata"])}
 
 
 class MetadataItem(ServerPart):
@@ -55,7 +52,10 @@ class MetadataItem(ServerPart):
     @operation("server-metadata-item-show", "Show one name of a server's metadata")
     def on_get(self, call: Call, server_id: str, key: str) -> Document:
         """The name and its value."""
-        return {"meta": {key: self._present(call, server_id, key)[key]}}
+        metadata = self._metadata(call, server_id)
+        if key not in metadata:
+            raise NotFound(f"The server's metadata has no {key[:60]!a}.")
+        return {"meta": {key: metadata[key]}}
 
     @operation("server-metadata-item", "Set one name of a server's metadata",
                body=schemas.METADATA_ITEM)  # fmt: skip
@@ -63,21 +63,13 @@ class MetadataItem(ServerPart):
         """The name and its value."""
         if key not in call.body["meta"]:
             raise BadRequest("meta must hold the name that the path ends with.")
-        merged = self._metadata(call, server_id) | call.body["meta"]
-        return {"meta": {key: self._write(call, server_id, merged)[key]}}
+        edited = self._edit(call, server_id, set_metadata=call.body["meta"])
+        return {"meta": {key: edited[key]}}
 
     @operation("server-metadata-item-delete", "Remove one name of a server's metadata", status=204)
     def on_delete(self, call: Call, server_id: str, key: str) -> None:
         """It is gone."""
-        present = self._present(call, server_id, key)
-        rest = {name: value for name, value in present.items() if name != key}
-        self._write(call, server_id, rest)
-
-    def _present(self, call: Call, server_id: str, key: str) -> dict[str, str]:
-        metadata = self._metadata(call, server_id)
-        if key not in metadata:
-            raise NotFound(f"The server's metadata has no {key[:60]!a}.")
-        return metadata
+        self._edit(call, server_id, unset_metadata=key)
 
 
 class Tags(ServerPart):

@@ -9,7 +9,7 @@ from conductor.accept import Acceptor
 from conductor.create import Creator
 from conductor.policy import Policy
 from conductor.senders import Senders
-from conductor.turn import Turns
+from conductor.turn import Turn, Turns
 from paddock import records as r
 from paddock.clients import read, wire
 from paddock.context import RequestContext
@@ -59,11 +59,11 @@ class LedgerEndpoint:
     def update_instance(self, ctxt: Context, instance_id: str, changes: Json) -> Any:
         """See LedgerClient."""
         asks = self._caller(ctxt)
-        return wire(
-            self._turns.run(
-                lambda turn: edits.update(turn, self._policy, asks, instance_id, changes)
-            )
-        )
+
+        def update(turn: Turn) -> r.InstanceRecord:
+            return edits.update(turn, self._policy, asks, instance_id, changes)
+
+        return wire(self._turns.run(lambda turn: turn.attempt(lambda: update(turn))))
 
     @expose
     def list_actions(self, ctxt: Context, instance_id: str, listing: Json) -> Any:

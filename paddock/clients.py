@@ -105,7 +105,8 @@ class LedgerClient:
     def update_instance(
         self, ctxt: RequestContext, instance_id: str, changes: dict[str, Any]
     ) -> r.InstanceRecord:
-        """Change ``name``, ``description`` or ``metadata`` (whole)."""
+        """Change ``name``, ``description``, or metadata: all (``metadata``), some
+        (``set_metadata``), or remove one by its name (``unset_metadata``)."""
         answer = self._caller.call(
             ctxt, "update_instance", instance_id=instance_id, changes=changes
         )

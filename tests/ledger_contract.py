@@ -137,6 +137,23 @@ class LedgerContract:
         asked = at_once(8, lambda _: ledger.ask("i", "pause", action_id="b"))
         assert {answer.action_id for answer in asked} == {"b"}
 
+    def test_metadata_edited_at_once_keeps_every_edit(
+        self, ledger: Ledger, agents: dict[str, Agent]
+    ) -> None:
+        (ticket,) = ledger.create(metadata={f"old{n}": "" for n in range(12)})
+        run_all(agents)
+
+        def edit(number: int) -> Any:
+            change = {"unset_metadata": f"old{number}"}
+            if number % 2:
+                change = {"set_metadata": {f"new{number}": ""}}
+            return ledger.api.update_instance(ledger.member, ticket.instance_id, change)
+
+        at_once(12, edit)
+        assert set(ledger.show(ticket.instance_id).metadata) == {
+            f"{kind}{number}" for number in range(1, 12, 2) for kind in ("old", "new")
+        }
+
     def test_a_machines_whole_life(self, ledger: Ledger, agents: dict[str, Agent]) -> None:
         (ticket,) = ledger.create(zone="az1", metadata={"mark": "x"})
         vm = ticket.instance_id

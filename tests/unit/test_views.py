@@ -113,6 +113,13 @@ def test_names_and_metadata_change_and_nothing_else(lab: Lab) -> None:
     update = lab.ledger.api.update_instance
     shown = update(lab.ledger.member, vm, {"name": "new", "metadata": {"a": "b"}})
     assert (shown.name, shown.metadata) == ("new", {"a": "b"})
+    added = update(lab.ledger.member, vm, {"set_metadata": {"a": "c", "d": "e"}})
+    assert added.metadata == {"a": "c", "d": "e"}
+    assert update(lab.ledger.member, vm, {"unset_metadata": "a"}).metadata == {"d": "e"}
+    with pytest.raises(NotFound, match="'a'"):
+        update(lab.ledger.member, vm, {"unset_metadata": "a"})
+    with pytest.raises(BadRequest, match="at most 128"):
+        update(lab.ledger.member, vm, {"set_metadata": {str(n): "" for n in range(128)}})
     with pytest.raises(BadRequest, match="host"):
         update(lab.ledger.member, vm, {"host": "h2"})
     with pytest.raises(Forbidden):
