@@ -67,6 +67,14 @@ def test_a_disk_that_boots_by_itself_needs_no_kernel(lab: LibvirtLab, images: Gu
     assert line["mark"] == "by-itself"
 
 
+def test_a_guest_starts_with_all_the_metadata_that_there_may_be(lab: LibvirtLab) -> None:
+    most = {f"n{number:03}" + "k" * 251: "," * 255 for number in range(127)}
+    guest = lab.guest(metadata={"mark": "much"} | most)
+    lab.driver.launch(guest, launched())
+    line = wait_for(lambda: last_line(lab.driver, guest.id), lab.patience, "line")
+    assert line["mark"] == "much"
+
+
 def test_hosts_that_share_a_hypervisor_know_their_own_guests_only(lab: LibvirtLab) -> None:
     """Also of one instance that, wrongly, is on both: so that reconcile can end one of them."""
     guest, other = lab.guest(), lab.elsewhere()

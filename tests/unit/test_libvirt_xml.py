@@ -68,6 +68,17 @@ def test_metadata_reaches_the_guest_by_smbios() -> None:
     assert tree.find("./os/smbios[@mode='sysinfo']") is not None
 
 
+def test_the_guest_gets_as_much_metadata_as_smbios_takes() -> None:
+    few = {f"k{number:03}": "é" * 255 for number in range(100)}
+    most = few | {f"l{number:03}" + "k" * 251: "v" * 255 for number in range(28)}
+    assert len(xml.oem_strings(few)) == 100
+    entries = domain(factories.guest(None, metadata=most)).findall("./sysinfo/oemStrings/entry")
+    told = [entry.text or "" for entry in entries]
+    assert told[:100] == xml.oem_strings(few)
+    assert 100 < len(told) < 128
+    assert xml.OEM_BYTES - 600 < sum(len(text.encode()) + 1 for text in told) <= xml.OEM_BYTES
+
+
 def test_the_serial_number_is_the_instance_whatever_the_domains_uuid() -> None:
     guest = factories.guest(None)
     tree = domain(guest, uuid="0f0f0f0f-62af-4930-819a-b43c8f267f67")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -27,6 +28,9 @@ USER_NET_SLOT = 0x10
 """First slot on the root bus for the network cards that libvirt does not know of; it fills the
 bus from slot 1 on and uses 0x1f."""
 ROOT_BUS = {"q35": "pcie.0", "pc": "pci.0"}
+OEM_BYTES = 60 * 1024
+"""Room for metadata in SMBIOS: QEMU's tables end at 64 KiB, and the argument by which libvirt hands
+them over, in which a comma counts twice, at 128 KiB."""
 NETWORK = "paddock"
 _ILLEGAL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
@@ -221,8 +225,16 @@ def _add_sysinfo(domain: Element, guest: GuestSpec) -> None:
         _text(system, "entry", value, name=name)
     if guest.metadata:
         strings = SubElement(info, "oemStrings")
-        for key, value in sorted(guest.metadata.items()):
-            _text(strings, "entry", f"paddock:{key}={value}")
+        for entry in oem_strings(guest.metadata):
+            _text(strings, "entry", entry)
+
+
+def oem_strings(metadata: dict[str, str]) -> list[str]:
+    """Metadata as the guest gets them, in the order of their names, up to the first that does not
+    fit."""
+    entries = [_clean(f"paddock:{key}={value}") for key, value in sorted(metadata.items())]
+    ends = accumulate(len(entry.encode()) + 1 for entry in entries)
+    return [entry for entry, end in zip(entries, ends, strict=True) if end <= OEM_BYTES]
 
 
 def _add_boot(domain: Element, guest: GuestSpec, machine: Machine) -> None:
@@ -351,9 +363,12 @@ def _mac(port: PortSpec) -> str:
 
 
 def _text(parent: Element, tag: str, value: object, **attributes: str) -> None:
+    SubElement(parent, tag, attributes).text = _clean(str(value))
+
+
+def _clean(text: str) -> str:
     # Line ends and control characters: the former libvirt trims or refuses, the latter no XML has.
-    clean = " ".join(_ILLEGAL.sub(" ", str(value)).splitlines())
-    SubElement(parent, tag, attributes).text = clean
+    return " ".join(_ILLEGAL.sub(" ", text).splitlines())
 
 
 def _string(element: Element) -> str:
