@@ -9,7 +9,7 @@ from api.idempotency import NAMESPACE
 from paddock.actions import Seen, VmState
 from tests.faults.client import LONGEST
 from tests.faults.fleet import Inventory
-from tests.faults.history import Event, Request
+from tests.faults.history import UNDECIDED, Event, Request
 from tests.faults.ledger import Ledger, Row
 
 ENDED = ("succeeded", "failed", "superseded")
@@ -56,7 +56,7 @@ def check_answers(requests: Iterable[Request], events: Iterable[Event]) -> Itera
 
 def _check_repeats(request: Request, what: str) -> Iterator[str]:
     """After an answer that says so, each further one says the same."""
-    answers = [one for one in request.tries if one.status > 0 and one.status not in (503, 401)]
+    answers = [one for one in request.tries if one.status > 0 and one.status not in UNDECIDED]
     if request.changes and answers:
         first = answers[0]
         for one in answers[1:]:

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from devstack.clouds import read_clouds
-from tests.faults.history import History, Request, Try
+from tests.faults.history import UNDECIDED, History, Request, Try
 
 LONGEST = 25.0
 """Seconds after which a client gives up waiting: no answer may take so long."""
@@ -51,7 +51,7 @@ class Client:
         request = self._note(method, path, body, verb, str(uuid.uuid4()))
         while True:
             answer = self._send(request)
-            if answer.status > 0 and answer.status != 503:
+            if answer.status > 0 and answer.status not in UNDECIDED:
                 request.done = True
                 return request
             if self._stopping.wait(random.uniform(0.3, 1.0)):

@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+UNDECIDED = (401, 503)
+"""Answers after which a client asks again: they say nothing of the request itself."""
+
 
 @dataclass
 class Try:
@@ -47,8 +50,9 @@ class Request:
 
     @property
     def status(self) -> int:
-        """The answer's status, 0 while there is none."""
-        return next((one.status for one in reversed(self.tries) if one.status > 0), 0)
+        """That of the first answer that says what became of it; 503 or 0 while there is none."""
+        said = [one.status for one in self.tries if one.status > 0]
+        return next((status for status in said if status not in UNDECIDED), max(said, default=0))
 
     @property
     def changes(self) -> bool:

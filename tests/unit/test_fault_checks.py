@@ -81,7 +81,7 @@ SPOILED: dict[str, Callable[[World], object]] = {
     "accepted, and no action is there": lambda w: w.ledger.actions.clear(),
     "accepted, and still running": lambda w: w.action.update(status="running"),
     "failed without a reason": lambda w: w.action.update(status="failed"),
-    "answered 409, and yet succeeded": lambda w: w.request.tries.append(Try(1, 1, 409, None, {})),
+    "answered 409, and yet succeeded": lambda w: setattr(w.request.tries[0], "status", 409),
     "is of no request": lambda w: w.ledger.actions.update(x={**w.action, "id": "x"}),
     "3 instances are named m": lambda w: w.ledger.instances.update(
         x={**w.ledger.instances[GONE], "id": "x"}
@@ -144,6 +144,12 @@ def test_connections_may_break_while_the_api_is_away() -> None:
     assert list(check.check_answers([asked], [away])) == []
     away.injected = 50.0
     assert list(check.check_answers([asked], [away])) != []
+
+
+def test_a_503_to_a_repeat_takes_nothing_back() -> None:
+    world = World()
+    world.request.tries.append(Try(12.0, 0.1, 503, "1", {}))
+    assert world.violations() == []
 
 
 def test_a_request_that_only_got_503_is_named() -> None:
