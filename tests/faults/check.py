@@ -76,18 +76,22 @@ def _core(answer: object) -> object:
 
 def check_outcomes(requests: Iterable[Request], ledger: Ledger) -> Iterator[str]:
     """What was accepted has ended, readably; what was not accepted did nothing."""
+    broken: dict[str, list[str]] = {}
+    for step in ledger.steps:
+        if "unexpectedly" in (step["reason"] or ""):
+            broken.setdefault(step["action_id"], []).append(step["reason"])
     for request in requests:
         if not request.changes:
             continue
         row = ledger.actions.get(action_id(request))
         what = f"{request.verb} {request.path} ({request.key})"
         if request.status in (202, 204):
-            yield from _check_outcome(what, row, ledger)
+            yield from _check_outcome(what, row, broken)
         elif request.done and row is not None and row["status"] != "refused":
             yield f"{what}: answered {request.status}, and yet {row['status']}"
 
 
-def _check_outcome(what: str, row: Row | None, ledger: Ledger) -> Iterator[str]:
+def _check_outcome(what: str, row: Row | None, broken: Mapping[str, list[str]]) -> Iterator[str]:
     if row is None:
         yield f"{what}: accepted, and no action is there"
     elif row["status"] not in ENDED:
@@ -95,8 +99,7 @@ def _check_outcome(what: str, row: Row | None, ledger: Ledger) -> Iterator[str]:
     elif row["status"] != "succeeded" and not row["reason"]:
         yield f"{what}: {row['status']} without a reason"
     else:
-        reasons = [step["reason"] or "" for step in ledger.steps if step["action_id"] == row["id"]]
-        yield from (f"{what}: {reason}" for reason in reasons if "unexpectedly" in reason)
+        yield from (f"{what}: {reason}" for reason in broken.get(row["id"], []))
 
 
 def check_once(requests: Iterable[Request], ledger: Ledger) -> Iterator[str]:

@@ -32,6 +32,7 @@ class World:
 
     def __init__(self) -> None:
         self.request = request()
+        key = check.action_id(self.request)
         machine = {
             "id": ID, "name": "m", "deleted": False, "busy": None, "vm_state": "paused",
             "host": "h1", "disk_host": "h1", "disk_generation": 1,
@@ -40,13 +41,11 @@ class World:
             hosts={name: {"name": name, "state": "up"} for name in ("h1", "h2")},
             instances={ID: machine, GONE: {**machine, "id": GONE, "deleted": True}},
             actions={
-                (key := check.action_id(self.request)): {
-                    "id": key, "verb": "pause", "status": "succeeded", "reason": None,
-                }
+                key: {"id": key, "verb": "pause", "status": "succeeded", "reason": None},
             },
             steps=[
                 {"id": "s", "kind": "launch", "host": "h1", "status": "succeeded",
-                 "instance_id": ID, "started_at": 1},
+                 "instance_id": ID, "started_at": 1, "reason": None, "action_id": key},
             ],
             claims=[{"instance_id": ID, "host": "h1", "kind": "compute"}],
             ports=[{"address": "10.0.0.1", "instance_id": ID, "quarantine_host": None}],
@@ -81,6 +80,7 @@ SPOILED: dict[str, Callable[[World], object]] = {
     "accepted, and no action is there": lambda w: w.ledger.actions.clear(),
     "accepted, and still running": lambda w: w.action.update(status="running"),
     "failed without a reason": lambda w: w.action.update(status="failed"),
+    "failed unexpectedly": lambda w: w.ledger.steps[0].update(reason="it failed unexpectedly"),
     "answered 409, and yet succeeded": lambda w: setattr(w.request.tries[0], "status", 409),
     "is of no request": lambda w: w.ledger.actions.update(x={**w.action, "id": "x"}),
     "3 instances are named m": lambda w: w.ledger.instances.update(
