@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import Any
+
 import kombu
 
 from tests.faults.fault import HOSTS, Fault
@@ -39,28 +42,38 @@ class MemoryAlarm(_OfBroker):
         self.control("set_vm_memory_high_watermark", "0.4")
 
 
-class DeleteQueues(Fault):
+class _OfQueues(Fault):
+    """Something that happens to a live agent's queues, by the broker's hand."""
+
+    subjects = tuple(f"compute-{host}" for host in HOSTS)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        return frozenset({self.part, "rabbitmq"})
+
+    def inject(self) -> None:
+        url = self.cloud.broker.url(self.part).replace("rabbit://", "amqp://")
+        with kombu.Connection(url) as connection:
+            self.spoil(connection.channel(), f"compute.{self.part}.{self.part}")
+
+    @abstractmethod
+    def spoil(self, channel: Any, queue: str) -> None:
+        """Do it.
+
+        :param queue: the agent's own
+        """
+
+
+class DeleteQueues(_OfQueues):
     """The queues of a live agent are deleted."""
 
-    subjects = tuple(f"compute-{host}" for host in HOSTS)
-
-    def inject(self) -> None:
-        host = self.part
-        url = self.cloud.broker.url(host).replace("rabbit://", "amqp://")
-        with kombu.Connection(url) as connection:
-            channel = connection.channel()
-            for name in (f"compute.{host}.{host}", f"reply_{host}:agent:1"):
-                channel.queue_delete(name)
+    def spoil(self, channel: Any, queue: str) -> None:
+        for name in (queue, f"reply_{self.part}:agent:1"):
+            channel.queue_delete(name)
 
 
-class UnbindQueue(Fault):
+class UnbindQueue(_OfQueues):
     """A live agent's queue hears nothing any more, though it has its consumer."""
 
-    subjects = tuple(f"compute-{host}" for host in HOSTS)
-
-    def inject(self) -> None:
-        host = self.part
-        url = self.cloud.broker.url(host).replace("rabbit://", "amqp://")
-        name = f"compute.{host}.{host}"
-        with kombu.Connection(url) as connection:
-            connection.channel().queue_unbind(name, exchange="amq.topic", routing_key=name)
+    def spoil(self, channel: Any, queue: str) -> None:
+        channel.queue_unbind(queue, exchange="amq.topic", routing_key=queue)

@@ -50,8 +50,13 @@ class Fault(ABC):
 
     @property
     def part(self) -> str:
-        """Of which only one fault happens at a time: a host with all that is on it, or another."""
+        """What it happens to: a host with all that is on it, or another part."""
         return self.subject.removeprefix("compute-")
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What it happens to or needs; of each there is one fault at a time."""
+        return frozenset({self.part})
 
     @abstractmethod
     def inject(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from abc import abstractmethod
 
 from devstack.control_plane import CONDUCTORS
 from tests.faults.cloud import DATABASE_PORT
@@ -45,9 +46,9 @@ class CutHostForGood(_Cut):
 class _Rules(Fault):
     """Rules of netfilter in the subject's own network namespace."""
 
+    @abstractmethod
     def rules(self) -> list[list[str]]:
         """What to append to which chain."""
-        raise NotImplementedError
 
     def inject(self) -> None:
         for rule in self.rules():
@@ -89,9 +90,9 @@ class _PortAway(_Rules):
     def part(self) -> str:
         return _part(self.subject)
 
+    @abstractmethod
     def port(self) -> int:
         """Which."""
-        raise NotImplementedError
 
     def rules(self) -> list[list[str]]:
         port = str(self.port())

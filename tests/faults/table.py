@@ -52,7 +52,7 @@ class Deck:
         dealt: list[Fault] = []
         for _ in range(count):
             fault = self._draw()
-            if all(fault.part != other.part for other in dealt):
+            if all(fault.parts.isdisjoint(other.parts) for other in dealt):
                 dealt.append(fault)
             else:
                 self._left.append(type(fault))
