@@ -45,14 +45,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="shorter faults, shorter timeouts")
     parser.add_argument("--only", default="", metavar="NAMES", help="only these kinds of faults")
     parser.add_argument("--keep-going", action="store_true", help="go on after a violation")
-    parser.add_argument("--keep", action="store_true", help="leave the cloud's files and logs")
+    parser.add_argument("--keep", action="store_true", help="leave all of the cloud's files")
     parser.add_argument("--list", action="store_true", help="show the faults and exit")
     return parser
 
 
 @contextmanager
 def running(directory: Path, driver: str, *, quick: bool, keep: bool) -> Iterator[FaultCloud]:
-    """A cloud that runs; taken down at the end, also when it fails."""
+    """A cloud that runs; taken down at the end, also when it fails; its logs stay."""
     place = directory / "cloud"
     unmount(place)  # and what else a run has left that was killed
     take_down(place, purge=True)
@@ -66,6 +66,7 @@ def running(directory: Path, driver: str, *, quick: bool, keep: bool) -> Iterato
         take_down(place)
         unmount(place)
         if not keep:
+            shutil.copytree(place / "log", directory / "log", dirs_exist_ok=True)
             shutil.rmtree(place)
 
 
