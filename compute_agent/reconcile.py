@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from compute_agent.drivers.base import Driver
 from compute_agent.epoch import Identity
 from compute_agent.facts import Facts
 from compute_agent.lease import Lease, now
-from compute_agent.memory import LastActions
+from compute_agent.memory import Known, LastActions
 from compute_agent.slots import Slots
+from paddock.actions import Seen
 from paddock.clients import ConductorClient
 from paddock.errors import PaddockError
 from paddock.records import Found, Verdict
@@ -46,7 +49,7 @@ class Reconciler:
         self._lease = lease
         self._memory = memory
         self._facts = facts
-        self._found: list[Found] = []
+        self._present: set[str] = set()
         self._ordered_at = float("-inf")
         self._done_at = float("-inf")
         self._timer = Timer(self.run, interval, "reconcile")
@@ -84,10 +87,10 @@ class Reconciler:
         except PaddockError as error:
             LOG.warning("The host cannot reconcile now: %s", error)
             return
-        self._forget_absent({one.instance_id for one in self._found})
+        self._forget_absent()
         self._lease.reconciled(lapses)
         self._done_at = max(now(), ordered_at)
-        LOG.info("Reconciled: %d found, %d removed", len(self._found), len(removed))
+        LOG.info("Reconciled: %d found, %d removed", len(self._present), len(removed))
         self.on_done()
 
     def _settle(self) -> list[Verdict]:
@@ -141,10 +144,28 @@ class Reconciler:
 
     def _ask(self) -> list[Verdict]:
         """Everything found goes along each time: what is missing counts as gone."""
-        self._found = self._driver.found()
-        return self._conductor.reconcile(self._identity.host, self._identity.epoch, self._found)
+        # Read before looking, so that an action in between makes what is told too old.
+        known = self._memory.snapshot()
+        found = self._driver.found()
+        self._present = {one.instance_id for one in found}
+        missing = [
+            _missing(instance_id) for instance_id in known if instance_id not in self._present
+        ]
+        told = [_tell(one, known.get(one.instance_id)) for one in found + missing]
+        return self._conductor.reconcile(self._identity.host, self._identity.epoch, told)
 
-    def _forget_absent(self, present: set[str]) -> None:
+    def _forget_absent(self) -> None:
         for instance_id in self._memory.snapshot():
-            if instance_id not in present and self._slots.owner(instance_id) is None:
+            if instance_id not in self._present and self._slots.owner(instance_id) is None:
                 self._memory.forget(instance_id)
+
+
+def _missing(instance_id: str) -> Found:
+    return Found(
+        instance_id=instance_id, generation=None, launched_by=None, seen=Seen.GONE, disks=[]
+    )
+
+
+def _tell(found: Found, known: Known | None) -> Found:
+    """What is told of something found, with the last action that this agent knows of."""
+    return msgspec.structs.replace(found, action_id=known.action_id if known else found.launched_by)

@@ -22,7 +22,7 @@ def observe_all(turn: Turn, host: str, told: Sequence[Observation]) -> None:
     ids = [one.instance_id for one in told]
     rows = {row.id: row for row in turn.all(sa.select(Instance).where(Instance.id.in_(ids)))}
     for one in sorted(told, key=lambda one: one.instance_id):
-        if _news(rows.get(one.instance_id), host, one.seen):
+        if news(rows.get(one.instance_id), host, one.seen):
             observe(turn, host, one)
 
 
@@ -51,15 +51,16 @@ def _apply(
     turn: Turn, instance_id: str, host: str, seen: Seen, fresh: sa.ColumnElement[bool]
 ) -> bool:
     instance = turn.get(Instance, instance_id)
-    news = _news(instance, host, seen)
-    if instance is None or news is None:
+    change = news(instance, host, seen)
+    if instance is None or change is None:
         return False
-    state, power = news
+    state, power = change
     changed = turn.change(
         Instance,
         Instance.id == instance_id,
         Instance.busy.is_(None),
         Instance.host == host,
+        Instance.generation == instance.generation,
         Instance.vm_state == instance.vm_state,
         fresh,
         vm_state=state.value,
@@ -69,7 +70,7 @@ def _apply(
     return changed == 1
 
 
-def _news(instance: Instance | None, host: str, seen: Seen) -> tuple[VmState, PowerState] | None:
+def news(instance: Instance | None, host: str, seen: Seen) -> tuple[VmState, PowerState] | None:
     """What an instance becomes by what its host shows; None when that changes nothing."""
     if instance is None or instance.deleted or instance.busy or instance.host != host:
         return None

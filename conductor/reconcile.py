@@ -6,6 +6,8 @@ by one table, :data:`KEEPER`.
 
 from __future__ import annotations
 
+import datetime
+import functools
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +18,7 @@ from conductor.db.models import Host, Instance, Leftover, Step
 from conductor.plan import LIVE
 from conductor.turn import Turn
 from paddock.actions import OBSERVATIONS, Seen, VmState
-from paddock.records import Found, Verdict
+from paddock.records import Found, Observation, Verdict
 
 KEEPER = {
     ("disk", "guest"): "target",
@@ -40,7 +42,8 @@ def reconcile(turn: Turn, name: str, epoch: str, found: list[Found]) -> list[Ver
     """
     host = speaking(turn, name, epoch)
     turn.change(Host, Host.name == name, Host.epoch == epoch, reconcile=False)
-    things = {thing.instance_id: thing for thing in found}
+    known = {one.instance_id: one.action_id for one in found}
+    things = {one.instance_id: one for one in found if _is_there(one)}
     odd = {row.instance_id for row in leftovers.on_host(turn, name)}
     here = {instance.id: instance for instance in _expected(turn, name)}
     verdicts = []
@@ -49,8 +52,13 @@ def reconcile(turn: Turn, name: str, epoch: str, found: list[Found]) -> list[Ver
         if key not in odd and _is_in_place(here.get(key), thing):
             verdicts.append(_say(thing, "keep", 0, "it is in its place"))
         else:
-            verdicts.append(turn.attempt(lambda k=key, t=thing: _judge(turn, host, k, t)))  # type: ignore[misc]
+            judge = functools.partial(_judge, turn, host, key, thing, known.get(key))
+            verdicts.append(turn.attempt(judge))
     return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _is_there(thing: Found) -> bool:
+    return thing.generation is not None or bool(thing.disks) or thing.seen != Seen.GONE
 
 
 def _expected(turn: Turn, host: str) -> list[Instance]:
@@ -68,7 +76,9 @@ def _is_in_place(instance: Instance | None, thing: Found | None) -> bool:
     return OBSERVATIONS.get((VmState(instance.vm_state), thing.seen)) in (None, state)
 
 
-def _judge(turn: Turn, host: Host, instance_id: str, thing: Found | None) -> Verdict | None:
+def _judge(
+    turn: Turn, host: Host, instance_id: str, thing: Found | None, known: str | None
+) -> Verdict | None:
     instance = turn.get(Instance, instance_id)
     if instance is None or instance.deleted:
         return _judge_dead(turn, host, instance_id, instance, thing)
@@ -77,7 +87,7 @@ def _judge(turn: Turn, host: Host, instance_id: str, thing: Found | None) -> Ver
     _settle_guest(turn, instance, host, thing)
     instance = turn.get(Instance, instance_id)
     assert instance is not None
-    return _judge_idle(turn, host, instance, thing)
+    return _judge_idle(turn, host, instance, thing, known)
 
 
 def _say(thing: Found | None, verdict: str, below: int, reason: str) -> Verdict | None:
@@ -98,19 +108,43 @@ def _judge_dead(
     return _say(thing, "remove", below, "it was deleted")
 
 
-def _judge_idle(turn: Turn, host: Host, instance: Instance, thing: Found | None) -> Verdict | None:
+def _judge_idle(
+    turn: Turn, host: Host, instance: Instance, thing: Found | None, known: str | None
+) -> Verdict | None:
     home = host.name in (instance.host, instance.disk_host)
     if thing is None:
         _settle(turn, host, instance.id)
-        observations.apply(turn, instance.id, host.name, Seen.GONE)
+        _observe(turn, host, instance, Seen.GONE, known)
         return None
     if not home:
         return _say(thing, "remove", instance.generation + 1, "it is elsewhere")
     if min(_generations(thing), default=instance.disk_generation) < instance.disk_generation:
         return _say(thing, "remove", instance.disk_generation, "a newer one is here")
-    observations.apply(turn, instance.id, host.name, thing.seen)
+    _observe(turn, host, instance, thing.seen, known)
     _settle(turn, host, instance.id)
     return _say(thing, "keep", 0, "it is in its place")
+
+
+def _observe(turn: Turn, host: Host, instance: Instance, seen: Seen, known: str | None) -> None:
+    """What an idle instance became, unless an action has begun since the host was looked at.
+
+    :param known: the last action that the agent knew then; where it knew none, only an instance
+        that has rested for longer than calls live is judged, and any other one in the next round
+    """
+    if observations.news(instance, host.name, seen) is None:
+        return
+    if known is None and _is_recent(turn, instance.updated_at or instance.created_at):
+        leftovers.order_reconcile(turn, host.name)
+        return
+    told = Observation(
+        instance_id=instance.id, generation=instance.generation, seen=seen, action_id=known
+    )
+    observations.observe(turn, host.name, told)
+
+
+def _is_recent(turn: Turn, moment: datetime.datetime) -> bool:
+    """Whether a call that is worked on may have been sent before that moment."""
+    return (turn.now - moment).total_seconds() <= turn.call_timeout
 
 
 def _generations(thing: Found) -> list[int]:
@@ -131,7 +165,7 @@ def _is_cleaning(turn: Turn, instance: Instance, host: Host) -> bool:
 def _settle_guest(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> None:
     rows = leftovers.of_instance(turn, instance.id, leftovers.GUEST)
     row = next((row for row in rows if row.host == host.name), None)
-    if row is None or not _is_answered(turn, row):
+    if row is None or _is_recent(turn, row.created_at):
         return
     leftovers.settle(turn, row)
     if instance.disk_host == host.name:
@@ -143,12 +177,6 @@ def _settle_guest(turn: Turn, instance: Instance, host: Host, thing: Found | Non
             Instance, Instance.id == instance.id, Instance.busy.is_(None),
             Instance.generation == instance.generation, updated_at=turn.now, **changes,
         )  # fmt: skip
-
-
-def _is_answered(turn: Turn, row: Leftover) -> bool:
-    """Whether what the host says was surely found after the leftover arose: a call that is worked
-    on may have been sent before, but no longer ago than calls live."""
-    return (turn.now - row.created_at).total_seconds() > turn.call_timeout
 
 
 def _stayed(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> dict[str, Any]:

@@ -247,7 +247,9 @@ class Found(Record, frozen=True, kw_only=True):
     """One instance of this cloud as the hypervisor and the host's store have it.
 
     :ivar generation: recorded in the domain, None when only disks are there
-    :ivar disks: generations of the disk files there
+    :ivar disks: generations of the disk files there; an instance that is known but of which
+        nothing is there has none, and is ``gone``
+    :ivar action_id: the last action that the agent knew for it before it looked, None if none
     """
 
     instance_id: str
@@ -255,6 +257,7 @@ class Found(Record, frozen=True, kw_only=True):
     launched_by: str | None
     seen: Seen
     disks: list[int]
+    action_id: str | None = None
 
 
 class Verdict(Record, frozen=True, kw_only=True):

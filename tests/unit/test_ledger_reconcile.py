@@ -76,6 +76,31 @@ def test_what_was_missed_is_seen(lab: Lab) -> None:
     assert (shown.vm_state, shown.power_state) == ("stopped", 6)
 
 
+@pytest.mark.parametrize("verb", ["os-stop", "vm-poweroff"])
+def test_what_was_seen_before_an_action_changes_nothing_after_it(lab: Lab, verb: str) -> None:
+    vm, agent = lab.active("h1"), lab.agents["h1"]
+    lab.pass_time(30)
+    before = agent.machine.told()
+    lab.ledger.do(vm, verb)
+    new = lab.active("h1")
+    after = lab.ledger.show(vm)
+    agent.conductor.reconcile("h1", agent.epoch, before)
+    assert lab.ledger.show(vm) == after
+    assert lab.ledger.show(new).vm_state == "active"
+
+
+def test_what_is_gone_is_seen_though_its_host_lost_its_memory_too(lab: Lab) -> None:
+    vm, machine = lab.active("h1"), lab.world.machines["h1"]
+    for lost in (machine.domains, machine.disks, machine.last):
+        lost.clear()
+    lab.run("h1")
+    lab.agents["h1"].reconcile()
+    assert lab.ledger.show(vm).vm_state == "active"
+    lab.pass_time(6)
+    lab.run("h1")
+    assert (lab.ledger.show(vm).vm_state, lab.host("h1").reconcile) == ("stopped", False)
+
+
 def test_an_order_that_comes_up_while_reconciling_is_not_lost(lab: Lab) -> None:
     agent = lab.agents["h1"]
     agent.conductor.reconcile("h1", agent.epoch, [])

@@ -43,6 +43,17 @@ def test_what_belongs_elsewhere_is_removed_and_told(lab: AgentLab) -> None:
     assert [verdict.instance_id for verdict in lab.conductor.removed] == [old.id]
 
 
+def test_what_is_told_carries_the_last_action_also_of_what_is_gone(lab: AgentLab) -> None:
+    here, lost = lab.running(), lab.running()
+    pause = lab.done(StepKind.PAUSE, here)
+    lab.driver.destroy(lost.id, None)
+    reconcile(lab)
+    told = {one.instance_id: one for one in lab.conductor.reconciles[-1]}
+    assert told[here.id].action_id == pause.action_id
+    assert (told[lost.id].seen, told[lost.id].disks) == (Seen.GONE, [])
+    assert told[lost.id].action_id not in (None, pause.action_id)
+
+
 def test_only_older_things_are_touched(lab: AgentLab) -> None:
     guest = lab.running()
     judge(lab, guest, "remove", below=1)
