@@ -36,6 +36,17 @@ def direct_boot(images: GuestImages) -> DirectBoot:
     )  # fmt: skip
 
 
+def pid_of(instance_id: str) -> int:
+    """The QEMU process of a guest."""
+    found = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"qemu-system" in (text := path.read_bytes()) and instance_id.encode() in text
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
 class LibvirtLab(Lab):
     """Two hosts, ``h1`` and ``h2``.
 

@@ -23,7 +23,7 @@ from devstack.guest.build import GuestImages
 from paddock.actions import Seen
 from paddock.errors import HypervisorError
 from tests.driver_contract import DriverContract, find, last_line, launched, quiet, wait_for
-from tests.libvirt_lab import LibvirtLab, raw_image
+from tests.libvirt_lab import LibvirtLab, pid_of, raw_image
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,17 +96,6 @@ def test_a_killed_guest_crashed_and_one_that_was_forced_off_did_not(lab: Libvirt
     lab.driver.shut_down(forced.id, 0, quiet())
     assert lab.driver.seen(killed.id) is Seen.CRASHED
     assert lab.driver.seen(forced.id) is Seen.OFF
-
-
-def pid_of(instance_id: str) -> int:
-    """The QEMU process of a guest."""
-    found = [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if b"qemu-system" in (text := path.read_bytes()) and instance_id.encode() in text
-    ]
-    assert len(found) == 1
-    return found[0]
 
 
 def test_a_launch_that_libvirt_refuses_leaves_nothing(lab: LibvirtLab) -> None:

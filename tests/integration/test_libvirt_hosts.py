@@ -11,11 +11,12 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from compute_agent.drivers.base import DiskMover, Suspendable
+from compute_agent.drivers.base import DiskMover, Pausable, Suspendable
 from devstack.guest.build import GuestImages
 from devstack.hosts import Host, HostNet
 from devstack.processes import Record
@@ -23,9 +24,10 @@ from paddock.actions import Seen
 from paddock.errors import GuestHung, HypervisorError
 from paddock.records import DiskSource, GuestSpec, PortSpec
 from tests.driver_contract import find, last_line, launched, quiet, wait_for
-from tests.libvirt_lab import LibvirtLab
+from tests.libvirt_lab import LibvirtLab, pid_of
 
 CALL_TIMEOUT = 5.0
+CALLS = 8
 MARK = b"never changed on its way"
 
 
@@ -221,6 +223,26 @@ def test_a_byte_that_changes_on_its_way_is_found_out(lab: HostsLab) -> None:
         lab.second.fetch(guest, DiskSource(host="h1", store=store, generation=1), 2, quiet())
     assert meddler.meddled
     assert find(lab.second, guest.id) is None
+
+
+def test_a_guest_that_hangs_keeps_no_other_guest_waiting(lab: HostsLab) -> None:
+    hung, other = (lab.guest(ports=[lab.port()]) for _ in range(2))
+    for guest in (hung, other):
+        lab.driver.launch(guest, launched())
+    pid = pid_of(hung.id)
+    os.kill(pid, signal.SIGSTOP)
+    driver = lab.driver
+    assert isinstance(driver, Pausable)
+    try:
+        with ThreadPoolExecutor(CALLS) as workers:
+            calls = [workers.submit(driver.pause, hung.id) for _ in range(CALLS)]
+            time.sleep(1.0)  # until all wait in libvirtd
+            driver.pause(other.id)
+            assert lab.driver.seen(other.id) is Seen.PAUSED
+            assert not any(call.done() for call in calls)
+            assert all(isinstance(call.exception(), GuestHung) for call in calls)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_a_move_from_a_host_that_hangs_ends_and_leaves_nothing(lab: HostsLab) -> None:

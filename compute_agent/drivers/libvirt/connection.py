@@ -23,6 +23,7 @@ from paddock.runtime import Handover, native_thread
 T = TypeVar("T")
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
+SPARES = 8
 OPEN_POLL = 0.05
 
 
@@ -132,7 +133,10 @@ class Task(Generic[T]):
 
 
 class Connection:
-    """One libvirt connection that opens itself when it is needed.
+    """A libvirt that is connected to when it is needed.
+
+    One connection hears of events. Each call has another one for itself, because libvirtd works on
+    five calls of a connection at most: five that hang would stop all others and the keep-alive.
 
     :param uri: libvirt's
     :param seconds: after which a call counts as hung
@@ -153,6 +157,7 @@ class Connection:
         self._on_open = on_open
         self._on_event: Callable[[Any], None] | None = None
         self._opened: _Opened | None = None
+        self._spares: collections.deque[Any] = collections.deque()
         self._trouble = ""
         # A lock that native threads may use.
         self._may_open = EMBEDDED_TURN if is_embedded(uri) else collections.deque([True])
@@ -165,7 +170,9 @@ class Connection:
     def start(self, function: Callable[[Any], T]) -> Task[T]:
         """Start ``function(connection)`` as a task; HypervisorError when there is no connection."""
         conn = self._usable()
-        return Task(lambda: function(conn))
+        if is_embedded(self.uri):
+            return Task(lambda: function(conn))
+        return Task(lambda: self._alone(function))
 
     def call(self, function: Callable[[Any], T], seconds: float | None = None) -> T:
         """``function(connection)``, waited for ``seconds``, else as configured.
@@ -179,9 +186,29 @@ class Connection:
     def close(self) -> None:
         """Let go of libvirt."""
         opened, self._opened = self._opened, None
+        self._spares.clear()
         if opened is not None:
             with contextlib.suppress(PaddockError):
                 Task(lambda: self._leave(opened)).result(self.seconds)
+
+    def _alone(self, function: Callable[[Any], T]) -> T:
+        """Call with a connection that nobody else uses meanwhile."""
+        conn = self._spare()
+        try:
+            return function(conn)
+        finally:
+            if len(self._spares) < SPARES:
+                self._spares.append(conn)
+
+    def _spare(self) -> Any:
+        while self._spares:
+            with contextlib.suppress(IndexError):  # somebody else took it
+                conn = self._spares.pop()
+                if conn.isAlive():
+                    return conn
+        conn = libvirt.open(self.uri)
+        conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+        return conn
 
     def _usable(self) -> Any:
         deadline = time.monotonic() + self.seconds
