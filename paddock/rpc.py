@@ -48,6 +48,7 @@ __all__ = [
 
 LOG = logging.getLogger(__name__)
 LISTEN_AGAIN_SECONDS = 1.0
+LONGEST_PAUSE = 30.0
 CALL_RETRIES = 2
 CASTS_WAITING = 1000
 DRIVERS = {"rabbit": rabbit.Driver, "paddock": bus.Driver}
@@ -186,7 +187,19 @@ class Server:
             server, self._server = self._server, None
         if server is not None:
             self._end(server, timeout)
-            self.start()
+            self._start_again()
+
+    def _start_again(self) -> None:
+        """Whatever the broker refuses: nobody else would try, and the process would stay deaf."""
+        pause = LISTEN_AGAIN_SECONDS
+        while not self._stopping.is_set():
+            try:
+                self.start()
+                return
+            except Exception:
+                LOG.exception("Cannot listen at %s anew", self._target.topic)
+            self._stopping.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def _listen(self) -> _Listening:
         dispatcher = Dispatcher(self._endpoints, self._version)

@@ -8,6 +8,7 @@ from typing import Any
 
 import oslo_messaging
 import pytest
+from amqp import PreconditionFailed
 
 from paddock import config, rpc
 from paddock.context import RequestContext
@@ -240,6 +241,23 @@ class BusContract:
         wires.agent(endpoint).restart(SOON)
         wires.client().to(AGENT).cast(CTXT, "note", mark="again")
         assert endpoint.next_mark() == "again"
+
+    def test_a_server_that_is_refused_when_it_listens_anew_tries_until_it_is_not(
+        self, wires: Wires, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server = wires.agent(endpoint)
+        listen, refusals = server._listen, [PreconditionFailed("406"), ValueError("odd")]
+
+        def refused() -> Any:
+            if refusals:
+                raise refusals.pop()
+            return listen()
+
+        monkeypatch.setattr(rpc, "LISTEN_AGAIN_SECONDS", 0.05)
+        monkeypatch.setattr(server, "_listen", refused)  # no broker refuses for a moment only
+        server.restart(SOON)
+        wires.client().to(AGENT).cast(CTXT, "note", mark="late")
+        assert endpoint.next_mark() == "late"
 
     def test_casts_run_in_parallel_up_to_the_workers(
         self, wires: Wires, endpoint: Endpoint
