@@ -12,6 +12,7 @@ import msgspec
 from paddock.context import RequestContext
 from paddock.errors import BusUnavailable, PaddockError, from_wire
 from tests.simulation.scheduler import Process, Scheduler
+from tests.simulation.traps import Trap, Traps
 
 EXPIRY_SECONDS = 5.0
 HINT_SECONDS = 15.0
@@ -41,6 +42,7 @@ class Message:
     content: bytes
     expires: float
     reply: Any = None
+    trap: Trap | None = None
 
 
 @dataclass
@@ -59,15 +61,18 @@ class Bus:
     :ivar cut: places without a line to the broker
     :ivar wrong: told when an endpoint breaks
     :ivar say: told what happens, for the trace
+    :ivar on_answer: told each method, its arguments and its answer
     """
 
     scheduler: Scheduler
     source: random.Random
     weather: Weather = field(default_factory=Weather)
+    traps: Traps = field(default_factory=Traps)
     cut: set[str] = field(default_factory=set)
     listeners: dict[str, list[Listener]] = field(default_factory=dict)
     wrong: Callable[[str], None] = lambda _: None
     say: Callable[..., None] = lambda *_: None
+    on_answer: Callable[[str, bytes, Any], None] = lambda *_: None
 
     def listen(self, topic: str, process: Process, endpoint: Any) -> Listener:
         """Take messages of a topic."""
@@ -110,6 +115,9 @@ class Bus:
         weather, source = self.weather, self.source
         if message.sender.place in self.cut:
             return
+        if (trap := self.traps.spring(message.method)) is not None:
+            self._spring(message, trap)
+            return
         fate = source.random()
         if fate < weather.lose_request:
             self.say(message.sender.name, message.method, "request lost")
@@ -120,6 +128,19 @@ class Bus:
             copies = 2
         for _ in range(copies):
             self._carry(message, self._delay())
+
+    def _spring(self, message: Message, trap: Trap) -> None:
+        self.say(message.sender.name, message.method, "TRAP", trap.fate, f"{trap.seconds:.1f}")
+        late = trap.fate in ("late", "crash late")
+        self._carry(message, trap.seconds if late else self._delay())
+        if trap.fate == "again":
+            self._carry(message, trap.seconds)
+        if trap.fate in ("reply lost", "reply late"):
+            message.trap = trap
+        if trap.fate in ("crash late", "freeze", "crash"):
+            strike, place = self.traps.strike, message.sender.place
+            soon = 0.0 if trap.fate == "crash late" else self._delay() * 2
+            self.scheduler.after(soon, lambda: strike(trap.fate.split()[0], place))
 
     def _delay(self) -> float:
         if self.weather.late and self.source.random() < self.weather.late:
@@ -150,6 +171,8 @@ class Bus:
             answer = getattr(listener.endpoint, message.method)(message.context, **args)
         except PaddockError as refused:
             error = refused.to_wire()
+        else:
+            self.on_answer(message.method, message.content, answer)
         if message.reply is not None:
             self._reply(listener, message, (msgspec.json.encode(answer), error))
 
@@ -159,9 +182,11 @@ class Bus:
         if weather.lose_reply and self.source.random() < weather.lose_reply:
             self.say(listener.process.name, message.method, "reply lost")
             return
-        if listener.process.place in self.cut:
+        fate = message.trap.fate if message.trap is not None else ""
+        if listener.process.place in self.cut or fate == "reply lost":
             return
-        self.scheduler.after(self._delay(), lambda: self._deliver(message, answer))
+        delay = message.trap.seconds if message.trap is not None else self._delay()
+        self.scheduler.after(delay, lambda: self._deliver(message, answer))
 
     def _deliver(self, message: Message, answer: tuple[bytes, Any]) -> None:
         if message.sender.place not in self.cut:

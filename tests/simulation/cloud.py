@@ -22,6 +22,7 @@ from conductor.policy import Policy
 from conductor.reaper import Reaper
 from conductor.senders import Senders
 from conductor.turn import Hint, Turns
+from paddock import failpoints
 from paddock.clients import AgentClient, ConductorClient, LedgerClient
 from paddock.config import load
 from paddock.context import RequestContext
@@ -85,6 +86,7 @@ class AgentProcess(Process):
         self.machine_id = machine_id
         self.service: Service | None = None
         self.runner: Any = None
+        self.stopping = False
 
 
 class HostEpochs(EpochFile):
@@ -131,6 +133,7 @@ class Cloud:
         self.api = Process("api", "api")
         self.ledger = LedgerClient(Caller(bus, "conductor-api"))
         self.reaper_interval = 1.0
+        self.wrong: Callable[[str], None] = lambda _: None
 
     # --- agents
 
@@ -155,7 +158,7 @@ class Cloud:
         epochs = HostEpochs(process)
         parts = compute_agent.cmd.assemble(
             self.configurations[host], conductor, driver, self.bus, epochs,  # type: ignore[arg-type]
-            lambda: self.stop(process),
+            lambda: self._be_stale(process),
         )  # fmt: skip
         process.service = Service(process.name, [epochs, *parts])
         process.runner = next(part for part in parts if type(part).__name__ == "Runner")
@@ -164,8 +167,18 @@ class Cloud:
         except HostTaken:
             self.scheduler.kill(process)
 
+    def _be_stale(self, process: AgentProcess) -> None:
+        """An agent was told that another speaks for its host."""
+        if self.agents.get(process.place) is process and not process.stopping:
+            self.wrong(f"{process.name} is the newest and was told that it is not")
+        self.stop(process)
+
     def stop(self, process: AgentProcess) -> None:
         """Let an agent end in order, and be started again by its supervisor."""
+
+        if process.stopping:
+            return
+        process.stopping = True
 
         def end() -> None:
             if process.service is not None:
@@ -230,6 +243,7 @@ def stood_in(sources: Callable[[], random.Random], bus: Callable[[], Bus]) -> An
         (compute_agent.keeping, "_sync", lambda _path: threads.Now.scheduler.may_give_way()),
         (compute_agent.epoch, "uuid", SimpleNamespace(uuid4=lambda: _uuid(sources()))),
         (compute_agent.facts, "version", lambda _name: "1"),
+        (failpoints, "hit", lambda name: threads.Now.scheduler.pass_point(name)),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     for module, name, value in replaced:

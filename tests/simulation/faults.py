@@ -35,6 +35,27 @@ class Faults:
         """Let a fault happen."""
         getattr(self, f"_{what.replace(' ', '_')}")(source)
 
+    def strike(self, fate: str, place: str) -> None:
+        """What a trap does to whoever is at a place: an agent, its host or a conductor."""
+        cloud = self._cloud
+        process = cloud.agents.get(place) or cloud.conductors.get(place)
+        if fate == "cut":
+            cloud.bus.cut.add(place)
+            self._later(9.0, lambda: cloud.bus.cut.discard(place))
+        elif fate == "freeze":
+            self._freeze(process, 13.0)
+        elif fate == "power" and place in cloud.world.machines:
+            self._lose_power(place, 3.0)
+        elif process is not None:
+            self._later(0.3, lambda: self._start(place))
+            self._die(process)
+
+    def _start(self, place: str) -> None:
+        if place in self._cloud.conductors:
+            self._cloud.start_conductor(place)
+        else:
+            self._cloud.boot(place)
+
     def heal(self) -> None:
         """Undo every fault that is still there."""
         cloud = self._cloud
@@ -109,10 +130,12 @@ class Faults:
     # --- hosts
 
     def _power(self, source: random.Random) -> None:
-        name = self._host(source)
+        self._lose_power(self._host(source), source.choice((2.0, 13.0, 17.0)))
+
+    def _lose_power(self, name: str, seconds: float) -> None:
         self._cloud.world.machines[name].lose_power()
+        self._later(seconds, lambda: self._return(name))
         self._die(self._cloud.agents.get(name))
-        self._later(source.choice((2.0, 13.0, 17.0)), lambda: self._return(name))
 
     def _fence(self, source: random.Random) -> None:
         """An administrator forces down only what is really off."""

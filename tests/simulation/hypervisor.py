@@ -44,6 +44,7 @@ class Domain:
     cloud_id: str
     disk: int
     ended_by: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass
@@ -114,11 +115,13 @@ class World:
         self.written: dict[str, int] = {}
         self.wrongs: list[str] = []
         self.boots: Counter[tuple[str, str]] = Counter()
+        self.on_launch: Callable[[Machine, GuestSpec], None] = lambda _machine, _guest: None
 
     def boot(self, machine: Machine, guest: GuestSpec, launch: Launch) -> None:
         """Start a guest, and see that it may."""
         key, disks = guest.id, machine.disks[guest.id]
         before = machine.domains.get(key)
+        self.on_launch(machine, guest)
         self._check_place(machine, key)
         if disks[launch.disk_generation] < self.written.get(key, 0):
             self.wrongs.append(f"{key[:4]} starts on {machine.name} from an old disk")
@@ -129,7 +132,7 @@ class World:
         self.written[key] = disks[launch.disk_generation] = self.written.get(key, 0) + 1
         machine.domains[key] = Domain(
             guest.generation, Seen.RUNNING, launch.action_id, launch.cloud_id,
-            launch.disk_generation,
+            launch.disk_generation, addresses=tuple(port.address for port in guest.ports),
         )  # fmt: skip
 
     def _check_place(self, machine: Machine, key: str) -> None:
@@ -298,6 +301,7 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         if seen not in (Seen.SAVED, Seen.PAUSED):
             raise GuestGone(f"The guest {guest.id} is {seen}.")
         launch.may_launch()
+        self._world.on_launch(self._machine, guest)
         self._world.resume(self._machine, guest.id, launch.action_id)
         self._trouble.after(self._machine, "resume")
 

@@ -350,9 +350,9 @@ class LightSessions:
         """The whole database, as copies of the tables that have rows."""
         copies = []
         for table in TABLES:
-            if self.raw.execute(f"SELECT 1 FROM main.{table}").fetchone():  # noqa: S608
+            if self.raw.execute(f"SELECT 1 FROM main.{table}").fetchone():
                 copies.append((table, f"copies.{table}_{self._copies}"))
-                self.raw.execute(f"CREATE TABLE {copies[-1][1]} AS SELECT * FROM main.{table}")  # noqa: S608
+                self.raw.execute(f"CREATE TABLE {copies[-1][1]} AS SELECT * FROM main.{table}")
         self._copies += 1
         return copies
 
@@ -360,9 +360,9 @@ class LightSessions:
         """The whole database as it was; the tables stay, so that statements stay prepared."""
         self.raw.execute("BEGIN")
         for table in TABLES:
-            self.raw.execute(f"DELETE FROM main.{table}")  # noqa: S608
+            self.raw.execute(f"DELETE FROM main.{table}")
         for table, copy in copies:
-            self.raw.execute(f"INSERT INTO main.{table} SELECT * FROM {copy}")  # noqa: S608
+            self.raw.execute(f"INSERT INTO main.{table} SELECT * FROM {copy}")
         self.raw.execute("COMMIT")
 
     def run(self, fn: Callable[[Any], T]) -> T:

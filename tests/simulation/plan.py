@@ -128,7 +128,8 @@ def _items(source: random.Random, length: float) -> tuple[Item, ...]:
     wishes = ["ask"] * source.randint(2, 5)
     if source.random() < 0.3:
         wishes.append("create")
-    faults = source.choices(names, weights, k=source.choice([0, 1, 1, 2, 2, 3]))
+    faults = source.choices(names, weights, k=source.choice([0, 1, 1, 2, 2]))
+    faults += ["trap"] * source.choice([0, 1, 2, 2, 3])
     items = [
         Item(source.random() * length, what, source.getrandbits(32)) for what in wishes + faults
     ]

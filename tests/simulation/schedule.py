@@ -21,6 +21,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.scheduler import FIRST_MOMENT, Scheduler
 from tests.simulation.trouble import Trouble
 from tests.simulation.users import Users
+from tests.simulation.watch import Watch
 
 CONDUCTORS = ("c1", "c2")
 REST_SECONDS = 60.0
@@ -52,26 +53,31 @@ class Schedule:
         threads.Now.scheduler = self.scheduler
         self.world = World()
         self.bus = Bus(self.scheduler, source, replace(plan.weather))
-        self.trouble = Trouble(self.scheduler, source, self.bus.cut)
+        self.trouble = Trouble(self.scheduler, source, self.bus.cut, self.bus.traps)
         self.trouble.rates = replace(plan.rates)
         self.cloud = Cloud(
             self.scheduler, self.bus, self.trouble, self.world, ground.sessions, source,
             ground.configurations, ground.policy,
         )  # fmt: skip
         self.cloud.reaper_interval = plan.reaper_interval
+        self.watch = Watch(ground.sessions.raw, self.world, self.wrongs.append)
         self.users = Users(
-            self.cloud, plan.emphasis, ground.contexts, ground.parts, self.wrongs.append
-        )
+            self.cloud, plan.emphasis, ground.contexts, ground.parts, self.wrongs.append,
+            self.watch.refused,
+        )  # fmt: skip
         operator = Turns(
             DirectStore(ground.sessions, self.scheduler, self.trouble), ground.configurations["h1"],
             self.cloud.hint, source,
         )  # fmt: skip
         self.faults = Faults(self.cloud, operator, ground.contexts[1])
+        self.bus.traps.strike = self.faults.strike
         self._connect()
         self._set(scene)
 
     def _connect(self) -> None:
-        self.scheduler.wrong = self.bus.wrong = self.wrongs.append
+        self.scheduler.wrong = self.bus.wrong = self.cloud.wrong = self.wrongs.append
+        self.world.on_launch = self.watch.launch
+        self.bus.on_answer = self.watch.answered
         self.trouble.on_commit = self._check_ledger
         self.world.wrongs = self.wrongs
         if self.trace is not None:
@@ -126,6 +132,8 @@ class Schedule:
             self.users.ask(source)
         elif item.what == "create":
             self.users.create(source)
+        elif item.what == "trap":
+            self.bus.traps.arm(source)
         else:
             self.faults.happen(item.what, source)
 
@@ -144,6 +152,7 @@ class Schedule:
                 self.cloud.boot(name)
             restless = self.restlessness()
         self._check_ledger()
+        self.watch.check_steps()
         self.wrongs += restless
         self.wrongs += checks.unfinished(self.ground.sessions.raw, self.users.accepted)
         self._judge()

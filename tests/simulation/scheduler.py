@@ -207,6 +207,11 @@ class Scheduler:
         self._hub.switch()
         self.leave_if_dead()
 
+    def pass_point(self, _name: str) -> None:
+        """A point of ``paddock.failpoints``: a place to die that is no wait."""
+        if self.current and self.current.process.fuse:
+            self._burn(self.current.process)
+
     def may_give_way(self) -> None:
         """A point where a native thread might lose its processor."""
         if self.preempt and self.current and self.random.random() < self.preempt:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from paddock.errors import HypervisorError
 from tests.simulation.hypervisor import Machine
 from tests.simulation.scheduler import Process, Scheduler
+from tests.simulation.traps import Trap, Traps
 
 QUICK = frozenset({"facts", "found", "seen", "connect", "define"})
 HUNG_SECONDS = 25.0
@@ -40,7 +41,11 @@ class Trouble:
     :ivar on_commit: called after some commits
     """
 
-    def __init__(self, scheduler: Scheduler, source: random.Random, cut: set[str]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, source: random.Random, cut: set[str], traps: Traps
+    ) -> None:
+        self._traps = traps
+        self._late_strikes: dict[tuple[str, str], str] = {}
         self._scheduler = scheduler
         self._random = source
         self.rates = Rates()
@@ -55,9 +60,13 @@ class Trouble:
         self.rates = Rates(slow=0.1, check=self.rates.check)
         self.no_database.clear()
         self.hung.clear()
+        self._traps.clear()
+        self._late_strikes.clear()
 
     def before(self, machine: Machine, method: str) -> tuple[float, bool]:
         """How a hypervisor's call begins: the seconds that it takes, and whether it fails."""
+        if (trap := self._traps.spring(method)) is not None:
+            return self._spring(machine, method, trap)
         rates = self.rates
         seconds = self._random.random() * (0.02 if method in QUICK else rates.slow)
         if method == "facts":
@@ -70,9 +79,27 @@ class Trouble:
     def after(self, machine: Machine, method: str) -> None:
         """A call has had its effect, and may fail to say so."""
         rates = self.rates
+        if self._late_strikes and (fate := self._late_strikes.pop((machine.name, method), "")):
+            if fate == "crash after":
+                self._traps.strike("crash", machine.name)
+                self._scheduler.leave_if_dead()
+            raise HypervisorError(f"The hypervisor failed after {method}.")
         if rates.fail_after and method != "found" and self._random.random() < rates.fail_after:
             raise HypervisorError(f"The hypervisor failed after {method}.")
         self._scheduler.may_give_way()
+
+    def _spring(self, machine: Machine, method: str, trap: Trap) -> tuple[float, bool]:
+        fate, seconds = trap.fate, trap.seconds
+        if fate in ("fail after", "crash after"):
+            self._late_strikes[machine.name, method] = fate
+            return 0.05, False
+        if fate in ("crash", "power", "cut", "freeze"):
+            delay = self._random.random() * 0.5
+            self._scheduler.after(delay, lambda: self._traps.strike(fate, machine.name))
+            return (seconds if fate == "cut" else 0.6), False
+        if fate == "hang":
+            seconds = HUNG_SECONDS
+        return (0.05, True) if fate == "fail before" else (seconds, False)
 
     def shutting_down(self, wait: float) -> float:
         """Seconds that a guest takes to shut down when it is asked."""

@@ -33,12 +33,14 @@ class Users:
     def __init__(
         self, cloud: Cloud, emphasis: str, contexts: tuple[RequestContext, RequestContext],
         parts: tuple[str, str], wrong: Callable[[str], None],
+        on_refusal: Callable[[str, PaddockError], None],
     ) -> None:  # fmt: skip
         self._cloud = cloud
         self._weights = EMPHASES[emphasis]
         self._member, self._admin = contexts
         self._image, self._flavor = parts
         self._wrong = wrong
+        self._on_refusal = on_refusal
         self.instances: list[str] = []
         self.accepted: dict[str, str] = {}
         self.busy = 0
@@ -138,6 +140,7 @@ class Users:
         if self._answers.setdefault(key, good) != good:
             self._wrong(f"the {verb} {key[:4]} was answered differently: {answer}")
         if isinstance(answer, PaddockError):
+            self._on_refusal(verb, answer)
             return
         for ticket in answer:
             self.accepted[ticket.action_id] = verb

@@ -16,10 +16,12 @@ from tests.simulation import light, threads  # noqa: E402
 from tests.simulation.cloud import stood_in  # noqa: E402
 from tests.simulation.ground import Ground  # noqa: E402
 from tests.simulation.lightsession import LightSessions  # noqa: E402
+from tests.simulation.mutations import MUTATIONS  # noqa: E402
 from tests.simulation.plan import Plan, make  # noqa: E402
 from tests.simulation.scenes import scene_of  # noqa: E402
 from tests.simulation.schedule import Broken, Schedule, logged  # noqa: E402
 from tests.simulation.sessions import Sessions  # noqa: E402
+from tests.simulation.shrink import shrink  # noqa: E402
 
 TIDY_EVERY = 40
 
@@ -75,7 +77,6 @@ def broken(first: int, count: int, most: int = 1) -> list[Story]:
                 break
             if seed % TIDY_EVERY == 0:
                 gc.collect()
-                gc.freeze()
     return found
 
 
@@ -83,3 +84,23 @@ def traced(seed: int, plain: bool = False) -> Story:
     """Run one seed and keep what happens."""
     with workshop(plain) as ground:
         return play(ground, make(seed), trace=True)
+
+
+def shrunk(seed: int) -> Story:
+    """Run one seed; when it breaks something, keep what happens in the smallest plan that does."""
+    with workshop() as ground:
+        story = play(ground, make(seed), trace=True)
+        if story.wrong:
+            plan = shrink(make(seed), lambda smaller: bool(play(ground, smaller).wrong))
+            story = play(ground, plan, trace=True)
+            story.trace.append(repr(plan))
+        return story
+
+
+def noticed(name: str, seed: int) -> str:
+    """What a schedule says of the product without a rule; empty when it does not notice."""
+    mutation = next(one for one in MUTATIONS if one.name == name)
+    with workshop() as ground:
+        scene_of(ground, make(seed))
+        with mutation.applied():
+            return play(ground, make(seed)).wrong
