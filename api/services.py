@@ -57,7 +57,8 @@ class ServiceAction(ServicesBase):
             self._catalog.pause_host(call.ctxt, service_id, reason)
         elif call.verb == "RESUME":
             self._catalog.resume_host(call.ctxt, service_id)
-        else:
+        else:  # refused to all, but only those who may see the service are told why
+            self._catalog.get(call.ctxt, "hosts", HostRecord, service_id)
             raise BadRequest(NO_SUPERVISOR.format(verb=call.verb))
 
 

@@ -69,6 +69,16 @@ def test_start_and_stop_say_what_is_missing(admin: Client, verb: str) -> None:
     assert "supervisor" in answer.json["badRequest"]["message"]
 
 
+@pytest.mark.parametrize("verb", ["START", "stop", "PAUSE", "RESUME"])
+def test_service_actions_ask_who_calls_and_whether_it_is_there_first(
+    admin: Client, member: Client, reader: Client, verb: str
+) -> None:
+    path = f"services/{service_of(admin, 'h1')['id']}/action"
+    assert member.post(path, {verb: {}}).status_code == 403
+    assert reader.post(path, {verb: {}}).status_code == 403
+    assert admin.post("services/nothing/action", {verb: {}}).status_code == 404
+
+
 @pytest.mark.parametrize("body", [{}, {"PAUSE": {}, "RESUME": {}}, {"REBOOT": {}},
                                   {"PAUSE": {"why": "x"}}, {"PAUSE": {"reason": 7}},
                                   {"RESUME": {"reason": "x"}}, []], ids=str)  # fmt: skip
