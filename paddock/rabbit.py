@@ -3,7 +3,8 @@
 Each message carries its sender's user in AMQP's ``user_id``, which RabbitMQ refuses when it is
 not the connection's own user. The receiver finds it in the context as ``auth_user``, whatever the
 sender wrote there. The rest here bounds waits that the driver leaves open: connecting for replies
-and for listening, noticing that it shall stop, and sending a call whose time is over.
+and for listening, noticing that it shall stop, sending a call whose time is over, and answering
+a caller again whose queue was away.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from paddock.deadline import Deadline
 
 CONNECT_RETRIES = 2
 CONSUME_SECONDS = 1.0
+GONE_SECONDS = 1.0
+"""How long a caller whose queue is not there gets no answers; its next queue has the same name."""
 
 
 class Connection(impl_rabbit.Connection):  # type: ignore[misc]
@@ -53,8 +56,18 @@ class Connection(impl_rabbit.Connection):  # type: ignore[misc]
         super().consume(min(timeout or CONSUME_SECONDS, CONSUME_SECONDS))
 
 
+class GoneQueues(amqpdriver.ObsoleteReplyQueuesCache):  # type: ignore[misc]
+    """Reply queues that were not there, so that not every answer waits for them."""
+
+    TTL = GONE_SECONDS
+
+
 class Listener(amqpdriver.RpcAMQPListener):  # type: ignore[misc]
     """Puts the broker's word for the sender into the context."""
+
+    def __init__(self, driver: Driver, connection: Connection) -> None:
+        super().__init__(driver, connection)
+        self._obsolete_reply_queues = GoneQueues()
 
     def __call__(self, message: Any) -> None:
         message["_context_auth_user"] = message._raw_message.properties.get("user_id")

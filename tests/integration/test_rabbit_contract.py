@@ -1,6 +1,8 @@
 """A real RabbitMQ keeps the bus contract, and holds its users to their rights."""
 
+import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 
 import amqp.exceptions
@@ -10,6 +12,7 @@ import pytest
 from devstack.broker import Broker
 from paddock import rpc
 from paddock.errors import BusUnavailable
+from tests.agent_lab import eventually
 from tests.bus_contract import AGENT, CONDUCTOR, CTXT, BusContract, Endpoint, Wires
 
 AWAY_SECONDS = 30.0
@@ -76,6 +79,41 @@ class TestRights:
             connect("h1").Producer().publish(
                 "{}", exchange="amq.direct", routing_key="conductor-api", user_id="api"
             )
+
+
+class TestReplyQueues:
+    """A caller's queue is away, as after the broker's restart, and comes back."""
+
+    REPLIES = "reply_h1:agent:77"
+
+    def call(self, broker: kombu.Connection) -> None:
+        """Ask the conductor for an echo, as a client whose replies go to that queue."""
+        asked = {
+            "method": "echo", "args": {"value": 1}, "version": "1.0", "_timeout": 5,
+            "_msg_id": uuid.uuid4().hex, "_reply_q": self.REPLIES, "_unique_id": uuid.uuid4().hex,
+        }  # fmt: skip
+        broker.Producer().publish(
+            {"oslo.version": "2.0", "oslo.message": json.dumps(asked)},
+            exchange="amq.direct", routing_key=CONDUCTOR.topic, user_id="h1",
+        )  # fmt: skip
+
+    def test_answers_arrive_again_soon_after_it_is_back(
+        self, rabbitmq: Broker, wires: Wires, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        wires.conductor(Endpoint())
+        url = rabbitmq.url("h1").replace("rabbit://", "amqp://")
+        with kombu.Connection(url) as broker:
+            self.call(broker)
+            eventually(lambda: "missing queue" in caplog.text, "giving up", AWAY_SECONDS)
+            replies = kombu.Queue(self.REPLIES, channel=broker.channel(), auto_delete=True)
+            replies.declare()
+
+            def answered() -> bool:
+                self.call(broker)
+                time.sleep(0.2)
+                return replies.get(no_ack=True) is not None
+
+            eventually(answered, "an answer", AWAY_SECONDS)
 
 
 class TestOutage:
