@@ -17,11 +17,12 @@ from api.app import App, Collaborators, create_app  # noqa: E402
 from api.http import HttpServer  # noqa: E402
 from api.tokens import Tokens, load_key  # noqa: E402
 from api.wishes import ATTEMPTS  # noqa: E402
-from paddock import config, logs, rpc  # noqa: E402
+from paddock import rpc  # noqa: E402
 from paddock.clients import AgentClients, CatalogClient, LedgerClient  # noqa: E402
 from paddock.context import RequestContext  # noqa: E402
 from paddock.errors import ServiceUnavailable  # noqa: E402
-from paddock.service import Part, Service, Timer, run_until_signal  # noqa: E402
+from paddock.process import run  # noqa: E402
+from paddock.service import Part, Service, Timer  # noqa: E402
 from paddock.versions import FIRST, Cap  # noqa: E402
 
 VERSION_SECONDS = 10.0
@@ -88,14 +89,7 @@ def connect(conf: cfg.ConfigOpts, client: rpc.Client, cap: Cap) -> Collaborators
 
 def main() -> int:
     """Run the API until SIGTERM."""
-    conf = config.load(sys.argv[1:])
-    logs.set_up(conf, "api")
-    try:
-        service = build(conf)
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"paddock-api cannot start: {error}\n")
-        return 1
-    return run_until_signal(service)
+    return run("api", build)
 
 
 if __name__ == "__main__":

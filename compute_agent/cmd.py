@@ -29,10 +29,10 @@ from compute_agent.queries import Queries  # noqa: E402
 from compute_agent.reconcile import Reconciler  # noqa: E402
 from compute_agent.runner import Runner  # noqa: E402
 from compute_agent.slots import Slots  # noqa: E402
-from paddock import config, logs, rpc  # noqa: E402
+from paddock import rpc  # noqa: E402
 from paddock.clients import ConductorClient  # noqa: E402
-from paddock.errors import PaddockError  # noqa: E402
-from paddock.service import Closing, Part, Service, run_until_signal  # noqa: E402
+from paddock.process import run  # noqa: E402
+from paddock.service import Closing, Part, Service  # noqa: E402
 from paddock.versions import Cap  # noqa: E402
 
 DRIVERS = {
@@ -96,13 +96,18 @@ def assemble(
     )
     reconciler = Reconciler(*around, facts, compute.heartbeat_interval)
     queries = Queries(identity, conductor, driver)
+
+    def tell_inventory(sent_at: float) -> None:
+        observer.tell_all(sent_at)
+        queries.tell_inventory(sent_at)
+
     orders: dict[str, Callable[[float], object]] = {
         "reconcile": reconciler.order,
-        "inventory": observer.tell_all,
+        "inventory": tell_inventory,
     }
     heartbeats = Heartbeats(
-        identity, epochs, compute.zone or "", conductor, facts, runner, lease, orders, on_stale,
-        compute.heartbeat_interval,
+        identity, epochs, compute.zone or "", conductor, facts, runner, lease,
+        compute.on_host_boot == "restart", orders, on_stale, compute.heartbeat_interval,
     )  # fmt: skip
     facts.on_connect = reconciler.kick
     endpoint = Endpoint(identity, conductor, runner, heartbeats, queries)
@@ -119,14 +124,7 @@ def assemble(
 
 def main() -> int:
     """Run the agent until SIGTERM."""
-    conf = config.load(sys.argv[1:])
-    logs.set_up(conf, "compute")
-    try:
-        service = build(conf, on_stale=Ending())
-    except (PaddockError, OSError, ValueError, cfg.Error) as error:
-        sys.stderr.write(f"paddock-compute cannot start: {error}\n")
-        return 1
-    return run_until_signal(service)
+    return run("compute", lambda conf: build(conf, on_stale=Ending()))
 
 
 class Ending:

@@ -25,11 +25,12 @@ from conductor.presence import Presence  # noqa: E402
 from conductor.reaper import Reaper  # noqa: E402
 from conductor.senders import Senders  # noqa: E402
 from conductor.turn import Hint, Turns  # noqa: E402
-from paddock import config, logs, rpc  # noqa: E402
+from paddock import rpc  # noqa: E402
 from paddock.clients import AgentClients, CatalogClient  # noqa: E402
 from paddock.context import RequestContext  # noqa: E402
 from paddock.errors import PaddockError  # noqa: E402
-from paddock.service import Closing, Service, Timer, run_until_signal  # noqa: E402
+from paddock.process import run  # noqa: E402
+from paddock.service import Closing, Service, Timer  # noqa: E402
 
 TOPIC_API = "conductor-api"
 TOPIC_AGENT = "conductor-agent"
@@ -122,14 +123,7 @@ def make_proof(conf: cfg.ConfigOpts, client: rpc.Client, name: str) -> Proof:
 
 def main() -> int:
     """Run the conductor until SIGTERM."""
-    conf = config.load(sys.argv[1:])
-    logs.set_up(conf, "conductor")
-    try:
-        service = build(conf, conf.host)
-    except (PaddockError, ValueError) as error:
-        sys.stderr.write(f"paddock-conductor cannot start: {error}\n")
-        return 1
-    return run_until_signal(service)
+    return run("conductor", lambda conf: build(conf, conf.host))
 
 
 if __name__ == "__main__":

@@ -101,11 +101,17 @@ class Policy:
     """Answers whether a caller may do something.
 
     :param conf: a process's configuration; ``[conductor] policy_file`` is read from it
+    :raises ValueError: that file cannot be understood
     """
 
     def __init__(self, conf: Any) -> None:
         self._enforcer = policy.Enforcer(conf, policy_file=conf.conductor.policy_file)
         self._enforcer.register_defaults(list_rules())
+        try:
+            self._enforcer.load_rules()
+        except (ValueError, TypeError, AttributeError) as error:  # by what the file holds
+            file = conf.conductor.policy_file
+            raise ValueError(f"policy_file {file} must map names to rules: {error}") from error
 
     def allows(self, ctxt: RequestContext, rule: str, target: dict[str, Any] | None = None) -> bool:
         """Whether the caller passes the rule.

@@ -1,0 +1,29 @@
+"""A role as a process of its own: its configuration, its logs, its service."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from oslo_config import cfg
+
+from paddock import config, logs
+from paddock.errors import PaddockError
+from paddock.service import Service, run_until_signal
+
+
+def run(role: str, build: Callable[[cfg.ConfigOpts], Service]) -> int:
+    """Run a role until SIGTERM, configured by the command line.
+
+    :param role: ``api``, ``conductor`` or ``compute``
+    :param build: makes the role's service of its configuration
+    :returns: exit status: 1 when it cannot start, which is said in one sentence
+    """
+    try:
+        conf = config.load(sys.argv[1:])
+        logs.set_up(conf, role)
+        service = build(conf)
+    except (PaddockError, OSError, ValueError, cfg.Error) as error:
+        sys.stderr.write(f"paddock-{role} cannot start: {' '.join(str(error).split())}\n")
+        return 1
+    return run_until_signal(service)
