@@ -15,6 +15,7 @@ from compute_agent.slots import Slots
 from paddock.actions import Seen
 from paddock.clients import ConductorClient
 from paddock.errors import PaddockError
+from paddock.logs import carried
 from paddock.records import Found, Observation
 from paddock.runtime import Handover
 
@@ -54,7 +55,7 @@ class Observer:
         self._looks = 0
         self._news: Handover[str] = Handover()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+        self._thread = threading.Thread(target=carried(self._run), name="observer", daemon=True)
 
     def start(self) -> None:
         """Begin to look."""

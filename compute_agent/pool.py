@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from paddock.deadline import Deadline
+from paddock.logs import carried
 
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Pool:
             self._queue.put(function)
             if len(self._threads) < self._size:
                 name = f"{self._name}-{len(self._threads)}"
-                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                thread = threading.Thread(target=carried(self._run), name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
             return True

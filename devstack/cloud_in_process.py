@@ -17,6 +17,7 @@ import compute_agent.cmd
 import conductor.cmd
 from devstack.place import Place
 from paddock.config import load
+from paddock.logs import bind
 from paddock.service import Service
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -47,16 +48,23 @@ class CloudInProcess:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.conductor = conductor.cmd.build(self.conductor_options(), "conductor")
-        self.agents = {
-            host: compute_agent.cmd.build(self.agent_options(host)) for host in layout.hosts
-        }
+        with bind(host="conductor"):
+            self.conductor = conductor.cmd.build(self.conductor_options(), "conductor")
+        self.agents = {host: self._agent(host) for host in layout.hosts}
         self.api = api.cmd.build(self.api_options())
         self.service = Service("cloud", [self.conductor, *self.agents.values(), self.api])
 
+    def _agent(self, host: str) -> Service:
+        with bind(host=host):
+            return compute_agent.cmd.build(self.agent_options(host))
+
     def conductor_options(self) -> ConfigOpts:
         """The conductor's configuration; also for what prepares the database."""
-        own = {"database": {"connection": f"sqlite:///{self.layout.place.directory}/paddock.db"}}
+        place = self.layout.place
+        own = {
+            "database": {"connection": f"sqlite:///{place.directory}/paddock.db"},
+            "conductor": {"policy_file": str(place.policy)},
+        }
         return self._load("conductor", own, self.layout.control)
 
     def api_options(self) -> ConfigOpts:

@@ -58,6 +58,11 @@ class Place:
         """The key that signs tokens."""
         return self.directory / "etc" / "token.key"
 
+    @property
+    def policy(self) -> Path:
+        """Overrides of the policy, if there are any."""
+        return self.directory / "etc" / "policy.yaml"
+
     def settings(self, name: str) -> Path:
         """A process's configuration file."""
         return self.directory / "etc" / f"{name}.conf"

@@ -24,10 +24,12 @@ class Dispatcher(oslo_dispatcher.RPCDispatcher):  # type: ignore[misc]
     """Calls the exposed methods of some endpoints.
 
     :param version: the newest RPC version that they serve
+    :param host: whose they are, for the logs
     """
 
-    def __init__(self, endpoints: Sequence[Any], version: str) -> None:
+    def __init__(self, endpoints: Sequence[Any], version: str, host: str | None) -> None:
         super().__init__(list(endpoints), None, oslo_dispatcher.ExplicitRPCAccessPolicy)
+        self._host = host
         self._default_target = Target(version=version)
 
     def dispatch(self, incoming: Any) -> Any:
@@ -40,7 +42,7 @@ class Dispatcher(oslo_dispatcher.RPCDispatcher):  # type: ignore[misc]
             raise _tell(refused) from None
 
     def _do_dispatch(self, endpoint: Any, method: str, ctxt: Any, args: Any) -> Any:
-        with bind(request_id=ctxt.get("request_id")):
+        with bind(request_id=ctxt.get("request_id"), host=self._host):
             try:
                 return super()._do_dispatch(endpoint, method, ctxt, args)
             except PaddockError as error:

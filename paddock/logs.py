@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import contextvars
 import datetime
+import functools
 import json
 import logging
 import logging.handlers
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from oslo_config import cfg
 
 FIELDS = (
     "request_id", "global_request_id", "action_id", "step_id", "instance_id", "project_id", "host",
 )  # fmt: skip
+T = TypeVar("T")
 OWN = ("paddock", "api", "conductor", "compute_agent", "devstack")
 
 _CONTEXT: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("log fields")
@@ -51,6 +53,11 @@ def bind(**fields: str | None) -> Iterator[None]:
         yield
     finally:
         _CONTEXT.reset(token)
+
+
+def carried(function: Callable[[], T]) -> Callable[[], T]:
+    """The function, to be run once in another thread, with the fields that are bound now."""
+    return functools.partial(contextvars.copy_context().run, function)
 
 
 def mask(text: str) -> str:

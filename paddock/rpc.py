@@ -202,7 +202,7 @@ class Server:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _listen(self) -> _Listening:
-        dispatcher = Dispatcher(self._endpoints, self._version)
+        dispatcher = Dispatcher(self._endpoints, self._version, self._target.server)
         server = _Listening(self._transport, self._target, dispatcher, self._workers)
         server.start(override_pool_size=self._workers)
         return server

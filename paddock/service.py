@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
+from paddock.logs import carried
 from paddock.runtime import Handover, finish_within
 
 LOG = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class Timer:
         self._due = at_once
         self._stopping = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=carried(self._run), name=name, daemon=True)
 
     def start(self) -> None:
         """Begin the rounds."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from paddock import config, logs
+from paddock.service import Timer
 
 LOG = logging.getLogger("conductor.test")
 
@@ -107,3 +108,19 @@ def test_libraries_are_heard_only_when_something_is_wrong(written: Written) -> N
     LOG.debug("detail")
     logging.getLogger("amqp").warning("trouble")
     assert [line.split("] ")[-1] for line in written.lines] == ["trouble"]
+
+
+def test_a_part_of_several_in_one_process_names_its_host(written: Written) -> None:
+    written.set_up("cloud")
+    rounds = threading.Event()
+
+    def work() -> None:
+        LOG.info("round")
+        rounds.set()
+
+    with logs.bind(host="h7"):
+        timer = Timer(work, 60, "test")
+    timer.start()
+    assert rounds.wait(10)
+    timer.stop(10)
+    assert "[host=h7] round" in written.lines[0]
