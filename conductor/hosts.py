@@ -73,6 +73,7 @@ def delete(turn: Turn, key: str) -> None:
     host = _find(turn, record.id)
     refuse_instances(turn, host.name, "delete the service of")
     _refuse_work(turn, host.name)
+    _refuse_speaking(turn, host)
     if not turn.drop(Host, *unchanged(host)):
         raise Moved
     turn.drop(Claim, Claim.host == host.name)  # of copies that nobody can remove any more
@@ -84,6 +85,13 @@ def _refuse_work(turn: Turn, host: str) -> None:
     there = sa.select(Step).where(Step.host == host, Step.status.in_(UNDONE))
     if turn.first(there):
         raise Conflict(f"Cannot delete the service of host {host}: work on it has yet to end.")
+
+
+def _refuse_speaking(turn: Turn, host: Host) -> None:
+    """A host that is forced down counts as down, but its agent may go on."""
+    silence = (turn.now - host.last_heartbeat).total_seconds()
+    if host.state != "down" and silence < turn.conf.dead_after:
+        raise Conflict(f"Cannot delete the service of host {host.name}: its agent runs; stop it.")
 
 
 def pause(turn: Turn, asks: RequestContext, key: str, reason: str | None) -> HostRecord:

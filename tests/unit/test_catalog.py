@@ -357,6 +357,9 @@ def test_only_a_host_that_is_down_and_empty_can_be_deleted(office: Office) -> No
     office.silence("h2", "h3")
     with pytest.raises(Conflict, match="it has instances"):
         office.delete("hosts", "h3")
+    office.update("hosts", "h1", forced_down=True)
+    with pytest.raises(Conflict, match="its agent runs"):
+        office.delete("hosts", "h1")
     office.client.pause_host(office.admin, "h2", None)
     office.delete("hosts", office.get("hosts", "h2").id)
     assert [one.host for one in office.list("hosts")] == ["h1", "h3"]
