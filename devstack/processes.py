@@ -144,9 +144,14 @@ class Registry:
     def enrolled(self, role: str, **variables: str) -> Iterator[None]:
         """Remember this very process meanwhile, so that it can be stopped, and mark its helpers.
 
+        What ended before (the machine was restarted, say) is forgotten.
+
         :param variables: what else the environment holds meanwhile.
         """
         self.run.mkdir(parents=True, exist_ok=True)
+        for record in self.records():
+            if not self.alive(record):
+                self._forget(record)
         pid = os.getpid()
         self._write(Record(role, role, "", pid, _started(pid), boot_id(), "", "", "SIGTERM"))
         former = dict(os.environ)
@@ -199,7 +204,7 @@ class Registry:
         end([pid for pid in self.marked() if _session(pid) == record.pid])
         if child := self._children.pop(record.pid, None):
             child.poll()
-        (self.run / f"{record.name}.json").unlink(missing_ok=True)
+        self._forget(record)
         return killed
 
     def stop_all(self, records: Sequence[Record], timeout: float = 10.0) -> list[str]:
@@ -231,6 +236,9 @@ class Registry:
     def stop_strays(self) -> None:
         """End what carries our mark although no record names it."""
         end(self.marked())
+
+    def _forget(self, record: Record) -> None:
+        (self.run / f"{record.name}.json").unlink(missing_ok=True)
 
     def _write(self, record: Record) -> None:
         path = self.run / f"{record.name}.json"

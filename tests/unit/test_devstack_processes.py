@@ -71,6 +71,14 @@ def test_down_waits_longer_than_a_service_may_take_to_stop() -> None:
     assert GRACE_SECONDS > service.STOP_SECONDS + service.EXIT_SECONDS
 
 
+def test_a_start_forgets_what_ended_before(registry: Registry) -> None:
+    former = registry.spawn("embedded", ["true"])
+    assert wait_until(lambda: not registry.alive(former), 5)
+    running = registry.spawn("api", ["sleep", "60"])
+    with registry.enrolled(STARTING):
+        assert {record.name for record in registry.records()} == {running.name, STARTING}
+
+
 def test_down_ends_what_a_killed_start_was_running(registry: Registry) -> None:
     with registry.enrolled(STARTING):
         helper = subprocess.Popen(["sleep", "60"])
