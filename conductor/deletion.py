@@ -24,7 +24,7 @@ def destroy(turn: Turn, instance: Instance, action: Action, ended: list[Step]) -
     for host in dead:
         leftovers.leave(turn, host, leftovers.INSTANCE, instance.id, instance.generation + 1)
     if not alive:
-        plan.end_action(turn, action.id, "succeeded")
+        plan.end_action(turn, action, "succeeded")
         bury(turn, instance)
         return []
     return plan.insert(turn, action, [(StepKind.DESTROY, host) for host in alive], together=True)

@@ -35,7 +35,7 @@ def succeed(turn: Turn, step: Step) -> None:
         plan.issue(turn, waiting[0], action.verb)
     else:
         changes |= _success(turn, action, instance)
-        plan.end_action(turn, action.id, "succeeded")
+        plan.end_action(turn, action, "succeeded")
         for later in waiting:
             plan.issue(turn, later, action.verb)
     if changes:
@@ -62,7 +62,7 @@ def fail(
     for later in _waiting(turn, action):
         plan.end(turn, later, "superseded", reason)
     changes = give_up(turn, instance, action, seen)
-    plan.end_action(turn, action.id, "failed", reason)
+    plan.end_action(turn, action, "failed", reason)
     changes |= _failure(turn, action, {"message": reason, "details": details or reason}, seen)
     turn.must(Instance, Instance.id == instance.id, Instance.busy == action.id, **changes)
     if seen is None:
@@ -147,5 +147,5 @@ def _cleaned(turn: Turn, step: Step, action: Action, instance: Instance) -> None
         return
     query = sa.select(Step).where(Step.action_id == action.id, Step.status.in_(plan.LIVE))
     if instance.busy == action.id and turn.first(query) is None:
-        plan.end_action(turn, action.id, "succeeded")
+        plan.end_action(turn, action, "succeeded")
         deletion.bury(turn, instance)

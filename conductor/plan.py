@@ -12,6 +12,7 @@ from paddock.actions import ACTIONS, StepKind
 Plan = Sequence[tuple[StepKind, str]]
 LIVE = ("accepted", "running")
 UNDONE = ("waiting", *LIVE)
+ENDS = {"succeeded": "has succeeded", "failed": "has failed", "superseded": "was superseded"}
 
 
 def seconds(turn: Turn, verb: str) -> float:
@@ -100,14 +101,18 @@ def end(turn: Turn, step: Step, status: str, reason: str | None = None) -> None:
     )
 
 
-def end_action(turn: Turn, action_id: str, status: str, reason: str | None = None) -> None:
+def end_action(turn: Turn, action: Action, status: str, reason: str | None = None) -> None:
     """A live action ends; Moved when it has ended already."""
     turn.must(
         Action,
-        Action.id == action_id,
+        Action.id == action.id,
         Action.status.in_(LIVE),
         status=status,
         reason=reason,
         updated_at=turn.now,
         finished_at=turn.now,
     )
+    turn.tell(
+        f"The action {action.verb} {ENDS[status]}" + (f": {reason}" if reason else ""),
+        request_id=action.request_id, action_id=action.id, instance_id=action.instance_id,
+    )  # fmt: skip

@@ -28,5 +28,5 @@ def supersede(
         plan.end(turn, step, "superseded", reason)
     action = turn.get(Action, instance.busy) if instance.busy else None
     if action is not None:
-        plan.end_action(turn, action.id, "superseded", reason)
+        plan.end_action(turn, action, "superseded", reason)
     return action, undone

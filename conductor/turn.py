@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import logging
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from paddock import failpoints
 from paddock.errors import PaddockError, ServiceUnavailable
 from paddock.versions import FIRST
 
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Base)
 ATTEMPTS = 10
@@ -71,6 +73,7 @@ class Turn:
     :ivar random: source of ids and addresses
     :ivar call_timeout: seconds after which a call to a conductor has expired
     :ivar hints: sent after the commit
+    :ivar told: logged after the commit: a text, and what it is about
     """
 
     session: Session
@@ -79,6 +82,7 @@ class Turn:
     random: random.Random
     call_timeout: float
     hints: list[Hint] = field(default_factory=list)
+    told: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     _now: datetime.datetime | None = field(default=None, init=False, repr=False)
 
     @property
@@ -133,6 +137,13 @@ class Turn:
         row = self.session.get(Host, host)
         return row.rpc_version if row else FIRST
 
+    def tell(self, text: str, **about: str) -> None:
+        """Have a line logged after the commit.
+
+        :param about: fields of the log's records
+        """
+        self.told.append((text, about))
+
     def new_id(self) -> str:
         """A new random UUID."""
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
@@ -143,14 +154,14 @@ class Turn:
         :raises ServiceUnavailable: the facts moved too often
         """
         for _ in range(ATTEMPTS):
-            said = len(self.hints)
+            hints, told = len(self.hints), len(self.told)
             try:
                 with self.session.begin_nested():
                     return fn()
             except (Moved, IntegrityError):
-                del self.hints[said:]
+                del self.hints[hints:], self.told[told:]
             except PaddockError:
-                del self.hints[said:]
+                del self.hints[hints:], self.told[told:]
                 raise
         raise ServiceUnavailable("Too many others change the same rows; try again.")
 
@@ -182,12 +193,14 @@ class Turns:
         self._random = source or random.SystemRandom()
 
     def run(self, fn: Callable[[Turn], T]) -> T:
-        """Run ``fn`` in one transaction, then send its hints."""
+        """Run ``fn`` in one transaction, then send its hints and log what it told."""
         turn, answer = self._store.transaction(lambda session: self._change(session, fn))
         failpoints.hit("ledger.committed")
         for hint in turn.hints:
             failpoints.hit("ledger.before-hint")
             self._hint(hint)
+        for text, about in turn.told:
+            LOG.info("%s", text, extra=about)
         return answer
 
     def read(self, fn: Callable[[Turn], T]) -> T:

@@ -214,3 +214,15 @@ def test_progress_of_a_step_that_has_ended_is_refused(lab: Lab) -> None:
     told = Progress(step=lab.agents["h3"].ref(fetch), done=1, total=2)
     with pytest.raises(StepRefused):
         lab.agents["h3"].conductor.progress(told)
+
+
+def test_the_end_of_an_action_is_logged_with_what_it_is_about(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    vm = lab.active()
+    ticket = lab.ledger.do(vm, "pause")
+    with caplog.at_level("INFO", logger="conductor"):
+        lab.run()
+    (record,) = [one for one in caplog.records if one.message == "The action pause has succeeded"]
+    assert vars(record)["action_id"] == ticket.action_id
+    assert vars(record)["instance_id"] == vm
