@@ -10,8 +10,9 @@ from typing import Any
 from compute_agent.drivers.base import Driver
 from compute_agent.epoch import Identity
 from compute_agent.pool import Pool
-from paddock.clients import ConductorClient
+from paddock.clients import ConductorClient, wire
 from paddock.errors import NotFound, PaddockError, Unsupported
+from paddock.inventory import ORDER, question_id
 from paddock.records import QueryOrder
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +27,10 @@ class Queries:
         self._conductor = conductor
         self._driver = driver
         self._pool = Pool(THREADS, "query")
-        self._kinds: dict[str, Callable[[QueryOrder], dict[str, Any]]] = {"console": self._console}
+        self._kinds: dict[str, Callable[[QueryOrder], Any]] = {
+            "console": self._console,
+            ORDER: self._inventory,
+        }
 
     def start(self) -> None:
         """Nothing: it waits for queries."""
@@ -38,6 +42,10 @@ class Queries:
     def take(self, query_id: str) -> None:
         """Answer a query as soon as a thread is free."""
         self._pool.submit(partial(self._answer, query_id))
+
+    def tell_inventory(self, sent_at: float) -> None:  # noqa: ARG002 (an order's)
+        """Answer what everything on this host is; each heartbeat orders it until that is done."""
+        self.take(question_id(self._identity.host))
 
     def _answer(self, query_id: str) -> None:
         host, epoch = self._identity.host, self._identity.epoch
@@ -57,6 +65,10 @@ class Queries:
             return {"ok": kind(order)}
         except PaddockError as error:
             return {"error": error.to_wire()}
+
+    def _inventory(self, _order: QueryOrder) -> list[Any]:
+        found: list[Any] = wire(self._driver.found())
+        return found
 
     def _console(self, order: QueryOrder) -> dict[str, Any]:
         return {"output": self._driver.console(order.instance_id, order.params.get("length"))}

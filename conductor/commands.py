@@ -13,11 +13,11 @@ from oslo_config import cfg
 from tabulate import tabulate
 
 from conductor import bootstrap, hosts, samples
+from conductor.checkup import Checkup
 from conductor.db import schema
 from conductor.db.engine import sqlite_file
 from conductor.db.session import Database
 from conductor.image_store import ImageStore, Stored, disk_size
-from conductor.invariants import violations
 from conductor.passwords import Passwords
 from conductor.turn import Turn, Turns
 from conductor.users_file import read_password, read_users
@@ -133,11 +133,14 @@ def _row(record: HostRecord) -> list[str]:
     ]
 
 
-def check(conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
-    """Check the ledger's invariants; 1 when one is broken."""
+def check(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
+    """Check ledger and hosts; 1 when something is wrong, also when it was repaired."""
     with _database(conf) as database:
-        found = database.snapshot(violations)
-    for sentence in found:
+        turns = Turns(database, conf, lambda _: None)
+        checkup = Checkup(database, turns, arguments.wait)
+        found = checkup.look()
+        done = checkup.repair() if found and arguments.repair else []
+    for sentence in [*found, *done]:
         _say(sentence)
     _say(f"{len(found)} violations." if found else "All invariants hold.")
     return 1 if found else 0

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from conductor import zones
+from conductor import inventory, zones
 from conductor.db.models import Cloud, Host, Step
 from conductor.plan import LIVE
 from conductor.turn import Turn
 from paddock.clients import CONTRACT
 from paddock.errors import Conflict, ServiceUnavailable, StaleEpoch
+from paddock.inventory import ORDER
 from paddock.records import Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, HostFacts, LiveStep
 from paddock.versions import is_foreign
 
@@ -129,21 +130,23 @@ def heartbeat(turn: Turn, beat: Heartbeat) -> HeartbeatAnswer:
     :raises ServiceUnavailable: others change the host's row again and again
     """
     for _ in range(3):
-        host, steps = _read(turn, beat)
+        host, steps, asked = _read(turn, beat)
         if _note(turn, host, beat):
-            return HeartbeatAnswer(steps=steps, orders=_orders(host, beat, steps))
+            return HeartbeatAnswer(steps=steps, orders=_orders(host, beat, steps, asked))
     raise ServiceUnavailable(f"Too many others change host {beat.host}; try again.")
 
 
-def _read(turn: Turn, beat: Heartbeat) -> tuple[Host, list[LiveStep]]:
+def _read(turn: Turn, beat: Heartbeat) -> tuple[Host, list[LiveStep], bool]:
+    """The host, its live steps, and whether it is asked for an inventory."""
     live = sa.and_(Step.host == Host.name, Step.status.in_(LIVE))
-    query = sa.select(Host, Step).outerjoin(Step, live).where(Host.name == beat.host)
+    asked = inventory.is_asked(beat.host)
+    query = sa.select(Host, Step, asked).outerjoin(Step, live).where(Host.name == beat.host)
     fresh = query.order_by(Step.id).execution_options(populate_existing=True)
     rows = turn.session.execute(fresh).tuples().all()
     if not rows or rows[0][0].epoch != beat.epoch:
         raise StaleEpoch(f"Another process speaks for host {beat.host}.")
-    steps: list[Step | None] = [step for _, step in rows]
-    return rows[0][0], [_live(step) for step in steps if step is not None]
+    steps: list[Step | None] = [step for _, step, _ in rows]
+    return rows[0][0], [_live(step) for step in steps if step is not None], rows[0][2]
 
 
 def _live(step: Step) -> LiveStep:
@@ -176,7 +179,7 @@ def _has_changed(stored: dict[str, Any], told: HostFacts) -> bool:
     return drift > UPTIME_DRIFT_SECONDS or bool(fresh != stored)
 
 
-def _orders(host: Host, beat: Heartbeat, steps: list[LiveStep]) -> list[str]:
+def _orders(host: Host, beat: Heartbeat, steps: list[LiveStep], asked: bool) -> list[str]:
     """An open host reconciles only when no worker of an ended step is still at it."""
     orders = []
     ended = {held.step_id for held in beat.held} - {step.step_id for step in steps}
@@ -184,4 +187,6 @@ def _orders(host: Host, beat: Heartbeat, steps: list[LiveStep]) -> list[str]:
         orders.append(RECONCILE)
     if host.nonce_misses >= DEAF_AFTER_MISSES:
         orders.append(LISTEN)
+    if asked:
+        orders.append(ORDER)
     return orders

@@ -28,12 +28,22 @@ def make_parser() -> argparse.ArgumentParser:
     _add_user(topics)
     service = _topic(topics, "service", "services")
     _command(service, "list", "show hosts and conductors", commands.list_services)
-    _command(topics, "check", "check the ledger's invariants; exit 1 if one is broken",
-             commands.check)  # fmt: skip
+    _add_check(topics)
     for name in ("config", "policy"):
         topic = _topic(topics, name, f"the {name} file")
         _command(topic, "sample", "print it with all defaults", getattr(commands, f"{name}_sample"))
     return parser
+
+
+def _add_check(topics: commands.Topics) -> None:
+    check = _command(
+        topics, "check", "check the ledger, and hosts against it; exit 1 if something is wrong",
+        commands.check,
+    )  # fmt: skip
+    check.add_argument("--repair", action="store_true",
+                       help="count claims anew, and let hosts that differ reconcile")  # fmt: skip
+    check.add_argument("--wait", type=float, default=10.0, metavar="SECONDS",
+                       help="for the hosts to answer (10); 0 asks the ledger only")  # fmt: skip
 
 
 def _add_db(topics: commands.Topics) -> None:
