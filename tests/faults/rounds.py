@@ -131,8 +131,8 @@ class Rounds:
         found = self._look_at_state(number, dead)
         if found:
             return found
-        if said := self._cloud.check():
-            return said.splitlines()
+        if said := self._cloud.check(dead):
+            return said
         listing = self._cloud.broker.control(
             "list_queues", "name", "messages", "--no-table-headers"
         )
