@@ -152,7 +152,7 @@ def listing_of(query: Document) -> Listing:
     for name, field in (("minRam", "min_memory_mb"), ("minDisk", "min_disk_gb")):
         if query.get(name):
             filters[field] = int(query[name])
-    sort = sorting(query, NAMES, [("id", "asc")])
+    sort = sorting(query, NAMES, [("id", "asc")], "asc")
     return Listing(filters=filters, sort=sort, marker=query.get("marker"))
 
 

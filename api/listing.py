@@ -14,22 +14,29 @@ PAGE = 500
 CONTROLS = ("limit", "marker", "sort_key", "sort_dir")
 
 
-def collect(fetch: Callable[[Listing], list[T]], asked: Listing, most: int, mark: str) -> list[T]:
+def collect(
+    fetch: Callable[[Listing], list[T]],
+    asked: Listing,
+    most: int,
+    mark: str,
+    keep: Callable[[T], bool] | None = None,
+) -> list[T]:
     """At most ``most`` rows, asked for in pages that fit a message.
 
     :param fetch: asks the conductor for one page
     :param mark: the field of a row that is its marker
+    :param keep: which rows count; None for all
     """
     rows: list[T] = []
     marker = asked.marker
     while len(rows) < most:
-        size = min(PAGE, most - len(rows))
+        size = PAGE if keep else min(PAGE, most - len(rows))
         page = fetch(Listing(filters=asked.filters, sort=asked.sort, marker=marker, limit=size))
-        rows += page
+        rows += filter(keep, page) if keep else page
         if len(page) < size:
             break
         marker = str(getattr(page[-1], mark))
-    return rows
+    return rows[:most]
 
 
 def page_size(query: Document, largest: int) -> int:
@@ -37,16 +44,21 @@ def page_size(query: Document, largest: int) -> int:
     return min(int(query.get("limit") or largest), largest)
 
 
-def sorting(query: Document, names: dict[str, str], default: list[tuple[str, str]]) -> Any:
-    """Pairs of field and direction; a key without a direction takes the first one's."""
+def sorting(
+    query: Document, names: dict[str, str], default: list[tuple[str, str]], way: str = "desc"
+) -> Any:
+    """Pairs of field and direction; a key without a direction takes the first one's.
+
+    :param way: the direction when the query has none
+    """
     keys = query.get("sort_key", [])
     directions = query.get("sort_dir", [])
     if not keys:
         first = directions[0] if directions else None
         return [(field, first or direction) for field, direction in default]
-    fallback = directions[0] if directions else "desc"
+    fallback = directions[0] if directions else way
     directions = [*directions, *[fallback] * len(keys)]
-    pairs = [(names.get(key, key), way) for key, way in zip(keys, directions, strict=False)]
+    pairs = [(names.get(key, key), each) for key, each in zip(keys, directions, strict=False)]
     kept = dict(reversed(pairs))  # the first mention of a field counts
     return [(field, kept[field]) for field in dict(pairs)]
 

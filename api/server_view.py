@@ -8,6 +8,7 @@ from typing import Any
 from api.call import Call, Document
 from api.listing import links
 from api.microversions import Differences
+from api.server_fields import ROOT_DEVICE, hostname_of
 from api.times import micros, seconds
 from paddock.actions import status_of
 from paddock.records import InstanceRecord
@@ -78,7 +79,7 @@ def _extensions(record: InstanceRecord) -> Document:
         "OS-EXT-STS:power_state": record.power_state,
         "OS-SRV-USG:launched_at": micros(record.launched_at),
         "OS-SRV-USG:terminated_at": micros(record.terminated_at),
-        "OS-EXT-SRV-ATTR:hostname": _hostname(record.name),
+        "OS-EXT-SRV-ATTR:hostname": hostname_of(record.name),
         "os-extended-volumes:volumes_attached": [],
         "config_drive": "",
         "key_name": None,
@@ -96,7 +97,7 @@ def _for_admins(record: InstanceRecord) -> Document:
         f"{prefix}launch_index": record.launch_index,
         f"{prefix}kernel_id": "",
         f"{prefix}ramdisk_id": "",
-        f"{prefix}root_device_name": "/dev/vda",
+        f"{prefix}root_device_name": ROOT_DEVICE,
         f"{prefix}user_data": None,
         "host_status": record.host_status,
     }
@@ -142,8 +143,3 @@ def _fault(call: Call, record: InstanceRecord) -> Document:
     return document | (
         {"details": fault["details"]} if call.is_admin and "details" in fault else {}
     )
-
-
-def _hostname(name: str) -> str:
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
-    return kept.strip("-")[:63] or "server"

@@ -14,7 +14,7 @@ from api.listing import collect, links, next_link, page_size
 from api.operations import Frame, Resource, operation
 from api.schemas import servers as schemas
 from api.schemas.common import is_true
-from api.server_filters import listing_of
+from api.server_filters import listing_of, shown_filter
 from api.wishes import Wishes
 from paddock.clients import LedgerClient
 from paddock.errors import BadRequest
@@ -42,6 +42,7 @@ class ServerBase(Resource):
             listing_of(call),
             most,
             "id",
+            shown_filter(call.query),
         )
         answer: Document = {"servers": [view(record) for record in records]}
         if records and len(records) == most:

@@ -31,11 +31,16 @@ def interval(query: dict[str, Any]) -> dict[str, Any]:
 
     :raises BadRequest: one of them is no time
     """
-    found = {}
-    for name in ("changes-since", "changes-before"):
-        if query.get(name):
-            try:
-                found[name.replace("-", "_")] = read_time(query[name]).isoformat()
-            except (ValueError, OverflowError):  # the latter at the ends of the calendar
-                raise BadRequest(f"{name} must be a time as in 2026-01-31T12:00:00Z.") from None
-    return found
+    names = ("changes-since", "changes-before")
+    return {name.replace("-", "_"): moment(name, query[name]) for name in names if query.get(name)}
+
+
+def moment(name: str, text: str) -> str:
+    """A time of a query, as the conductor reads it.
+
+    :raises BadRequest: it is none
+    """
+    try:
+        return read_time(text).isoformat()
+    except (ValueError, OverflowError):  # the latter at the ends of the calendar
+        raise BadRequest(f"{name} must be a time as in 2026-01-31T12:00:00Z.") from None

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from conductor.db.models import Action, Instance, Port
 from conductor.moments import read_iso
-from paddock.actions import states_of
+from paddock.actions import REBOOTS, states_of
 from paddock.errors import BadRequest
 from paddock.records import Listing
 
@@ -26,6 +26,7 @@ SORT_KEYS = {
     "description": "description", "display_description": "description",
     "created_at": "created_at", "updated_at": "updated_at", "launched_at": "launched_at",
     "terminated_at": "terminated_at", "launch_index": "launch_index", "locked": "locked",
+    "locked_by": "lock_admin", "flavor": "flavor",
 }  # fmt: skip
 PLAIN = {
     "id": "id", "uuid": "id", "project_id": "project_id", "tenant_id": "project_id",
@@ -61,7 +62,37 @@ def _equals(column: Any, value: Any) -> Condition:
 
 def _status(value: Any) -> Condition:
     names = value if isinstance(value, list) else [value]
-    return Instance.vm_state.in_([state.value for name in names for state in states_of(str(name))])
+    pairs = sorted({pair for name in names for pair in states_of(str(name))}, key=str)
+    task = sa.func.coalesce(Instance.task_state, "")
+    return sa.or_(
+        sa.false(),
+        *(
+            sa.and_(
+                Instance.vm_state == state.value,
+                task == shown if shown else task.not_in(list(REBOOTS)),
+            )
+            for state, shown in pairs
+        ),
+    )
+
+
+def _locked_by(value: Any) -> Condition:
+    """``admin`` or ``owner``."""
+    if value not in ("admin", "owner"):
+        return sa.false()
+    return sa.and_(Instance.locked.is_(True), Instance.lock_admin.is_(value == "admin"))
+
+
+def _at(name: str) -> Callable[[Any], Condition]:
+    """At that moment; a time in whole seconds is all of that second, as servers show it."""
+    column = getattr(Instance, name)
+
+    def condition(value: Any) -> Condition:
+        begin = read_iso(str(value), name)
+        last = begin if begin.microsecond else begin.replace(microsecond=999_999)
+        return sa.and_(column >= begin, column <= last)
+
+    return condition
 
 
 def _deleted(value: Any) -> Condition:
@@ -94,6 +125,10 @@ _SPECIAL: dict[str, Callable[[Any], Condition]] = {
     "name": lambda value: Instance.name.like(like_pattern(str(value)), escape="\\"),
     "description": lambda value: Instance.description.like(like_pattern(str(value)), escape="\\"),
     "ip": lambda value: _ports_exist(Port.address.like(like_pattern(str(value)), escape="\\")),
+    "locked_by": _locked_by,
+    "created_at": _at("created_at"),
+    "launched_at": _at("launched_at"),
+    "terminated_at": _at("terminated_at"),
     "flavor": lambda value: Instance.flavor["id"].as_string() == str(value),
     "changes_since": lambda value: changed() >= read_iso(str(value), "changes-since"),
     "changes_before": lambda value: changed() <= read_iso(str(value), "changes-before"),
@@ -129,19 +164,25 @@ def _filled(kind: Any, name: str) -> Any:
     column = getattr(kind, name)
     if name in ("id", "created_at", "name"):
         return column
+    if name == "flavor":
+        return sa.func.coalesce(column["id"].as_string(), "")
     least = next((v for t, v in _LEAST.items() if isinstance(column.type, t)), None)
     return sa.func.coalesce(column, EPOCH if least is None else least)
 
 
-def after(keys: Order, marker: str) -> Condition:
-    """Rows that come after the marker's row, compared within the database."""
+def after(keys: Order, marker: str, project_id: str | None) -> Condition:
+    """Rows that come after the marker's row, compared within the database.
+
+    :param project_id: whose the marker's row must be; None: anybody's
+    """
     last = sa.alias(Instance.__table__, "marker")
     found: list[Condition] = []
     for place, (name, ascending) in enumerate(keys):
         same = [_filled(Instance, key) == _filled(last.c, key) for key, _ in keys[:place]]
         mine, theirs = _filled(Instance, name), _filled(last.c, name)
         found.append(sa.and_(*same, mine > theirs if ascending else mine < theirs))
-    return sa.select(last.c.id).where(last.c.id == marker, sa.or_(*found)).exists()
+    known = [last.c.id == marker, *([last.c.project_id == project_id] if project_id else [])]
+    return sa.select(last.c.id).where(*known, sa.or_(*found)).exists()
 
 
 def action_conditions(listing: Listing) -> list[Condition]:

@@ -33,20 +33,26 @@ def list_instances(
     everyone = bool(listing.filters.get("all_tenants"))
     policy.check(ctxt, f"{SERVERS}:index" + (":get_all_tenants" if everyone else ""))
     page = sa.select(Instance).where(is_current(ctxt), *pages.conditions(listing))
-    if not everyone:
-        page = page.where(Instance.project_id == ctxt.project_id)
+    mine = None if everyone else str(ctxt.project_id)
+    if mine is not None:
+        page = page.where(Instance.project_id == mine)
     order = pages.order(listing)
     if listing.marker is not None:
-        page = page.where(pages.after(order, listing.marker))
+        page = page.where(pages.after(order, listing.marker, mine))
     records = _records(turn, page.order_by(*pages.clauses(order)).limit(listing.limit), listing)
     if not records:
-        _explain_emptiness(turn, ctxt, listing)
+        _explain_emptiness(turn, ctxt, listing, mine)
     return records
 
 
-def _explain_emptiness(turn: Turn, ctxt: RequestContext, listing: Listing) -> None:
+def _explain_emptiness(
+    turn: Turn, ctxt: RequestContext, listing: Listing, mine: str | None
+) -> None:
     check_current(turn, ctxt)
-    if listing.marker is not None and turn.get(Instance, listing.marker) is None:
+    if listing.marker is None:
+        return
+    last = turn.get(Instance, listing.marker)
+    if last is None or mine not in (None, last.project_id):
         raise BadRequest(f"marker: [{listing.marker}] could not be found.")
 
 

@@ -208,16 +208,26 @@ _STATUS = {
 }
 
 
+REBOOTS = {"rebooting": "REBOOT", "rebooting_hard": "HARD_REBOOT"}
+"""task_states that show over the states of a machine that is or was up."""
+_COVERED = (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED)
+
+
 def status_of(vm_state: str, task_state: str | None) -> str:
     """Nova's ``status`` of an instance with these states."""
-    if vm_state in (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED):
-        if task_state == "rebooting":
-            return "REBOOT"
-        if task_state == "rebooting_hard":
-            return "HARD_REBOOT"
+    if vm_state in _COVERED and task_state in REBOOTS:
+        return REBOOTS[task_state]
     return _STATUS.get(VmState(vm_state), "UNKNOWN")
 
 
-def states_of(status: str) -> frozenset[VmState]:
-    """The vm_states that show as this ``status``; empty when nothing does."""
-    return frozenset(state for state, shown in _STATUS.items() if shown == status.upper())
+def states_of(status: str) -> frozenset[tuple[VmState, str | None]]:
+    """The pairs of vm_state and task_state that show as this ``status``; empty when nothing does.
+
+    None as task_state stands for all that are not in :data:`REBOOTS`.
+    """
+    return frozenset(
+        (state, task)
+        for state in VmState
+        for task in (None, *REBOOTS)
+        if status_of(state, task) == status.upper()
+    )

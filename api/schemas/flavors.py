@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from api.schemas.common import (
     END,
+    FLAG,
     LIMIT,
     MARKER,
     NAME,
-    WORD,
     Body,
     Query,
     Schema,
@@ -37,6 +37,10 @@ _FACTOR: Schema = {
 _BOOLEAN: Schema = {
     "enum": [True, False, "True", "False", "true", "false"],
     "description": "true or false",
+}
+_PUBLIC: Schema = FLAG | {
+    "pattern": rf"^(?i:true|false|1|0|t|f|yes|no|y|n|on|off|none|){END}",
+    "description": "True, False or None",
 }
 
 CREATE = Body(
@@ -88,7 +92,7 @@ LIST = Query(
         {
             "limit": LIMIT,
             "marker": MARKER,
-            "is_public": WORD,
+            "is_public": _PUBLIC,
             "minRam": LIMIT,
             "minDisk": LIMIT,
             "sort_key": {

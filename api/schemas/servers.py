@@ -24,6 +24,7 @@ from api.schemas.common import (
     record,
     text,
 )
+from api.server_fields import FILTERS, FLAGS, SORT_KEYS, TIMES
 
 MOST_AT_ONCE = 100
 MOST_NETWORKS = 16
@@ -157,28 +158,13 @@ METADATA_ITEM = Body(
     named_map() | {"minProperties": 1, "maxProperties": 1, "description": "one name with a value"},
 )
 
-SORT_KEYS = (
-    "access_ip_v4", "access_ip_v6", "auto_disk_config", "availability_zone", "config_drive",
-    "created_at", "display_description", "display_name", "host", "hostname", "image_ref",
-    "instance_type_id", "kernel_id", "key_name", "launch_index", "launched_at", "locked",
-    "locked_by", "node", "power_state", "progress", "project_id", "ramdisk_id",
-    "root_device_name", "task_state", "terminated_at", "updated_at", "user_id", "uuid",
-    "vm_state",
-)  # fmt: skip
-FILTERS = (
-    "availability_zone", "flavor", "host", "image", "ip", "ip6", "name", "node", "power_state",
-    "project_id", "reservation_id", "status", "task_state", "tenant_id", "user_id", "uuid",
-    "vm_state", "hostname", "description", "launch_index", "access_ip_v4", "access_ip_v6",
-    "auto_disk_config", "config_drive", "created_at", "display_description", "display_name",
-    "fixed_ip", "image_ref", "instance_type_id", "kernel_id", "key_name", "launched_at",
-    "locked_by", "progress", "ramdisk_id", "root_device_name", "terminated_at", "tags",
-    "tags-any", "not-tags", "not-tags-any",
-)  # fmt: skip
 _REPEATED: Schema = {"type": "array", "items": WORD, "description": "a string"}
 LIST = Query(
     "servers?",
     record(
         dict.fromkeys(FILTERS, WORD)
+        | dict.fromkeys(TIMES, TIME)
+        | dict.fromkeys(FLAGS, FLAG)
         | {
             "status": _REPEATED,
             "all_tenants": FLAG,
@@ -191,7 +177,7 @@ LIST = Query(
             "changes-before": TIME,
             "sort_key": {
                 "type": "array",
-                "items": {"enum": SORT_KEYS, "description": f"one of {', '.join(SORT_KEYS)}"},
+                "items": {"enum": list(SORT_KEYS), "description": f"one of {', '.join(SORT_KEYS)}"},
                 "description": "names of fields",
             },
             "sort_dir": {

@@ -214,6 +214,17 @@ def test_flavors_are_listed_and_asked_for_by_name(member: Client) -> None:
         assert member.post("flavors", {"flavor": wrong}).status_code == 400
 
 
+def test_flavors_are_sorted_upwards_unless_told_otherwise(admin: Client) -> None:
+    for query, backwards in (("", False), ("&sort_dir=asc", False), ("&sort_dir=desc", True)):
+        rows = admin.get(f"flavors/detail?sort_key=memory_mb{query}").json["flavors"]
+        sizes = [row["ram"] for row in rows]
+        assert sizes == sorted(sizes, reverse=backwards)
+        assert len(set(sizes)) > 1
+    answer = admin.get("flavors?is_public=bogus")
+    assert answer.status_code == 400
+    assert "is_public must be True, False or None" in answer.text
+
+
 def test_images_are_listed_and_shown(member: Client, image: str) -> None:
     rows = member.get("/image/v2/images").json["images"]
     assert image in [row["id"] for row in rows]

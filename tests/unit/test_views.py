@@ -68,6 +68,23 @@ def test_deleted_machines_are_listed_when_asked_for(lab: Lab) -> None:
     assert len(list_(lab.ledger.member, Listing(filters=since))) == 1
 
 
+@pytest.mark.parametrize(("verb", "shown"), [("reboot-soft", "REBOOT"),
+                                             ("reboot-hard", "HARD_REBOOT")])  # fmt: skip
+def test_a_machine_is_listed_under_the_status_that_it_shows(
+    lab: Lab, verb: str, shown: str
+) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, verb)
+
+    def listed(status: str) -> list[str]:
+        listing = Listing(filters={"status": [status]})
+        return [one.id for one in lab.ledger.api.list_instances(lab.ledger.member, listing)]
+
+    assert (listed("ACTIVE"), listed(shown)) == ([], [vm])
+    lab.run()
+    assert (listed("ACTIVE"), listed(shown)) == ([vm], [])
+
+
 @pytest.mark.parametrize(
     "listing",
     [
