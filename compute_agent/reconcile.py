@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import msgspec
 
@@ -102,7 +102,7 @@ class Reconciler:
         owner = object()
         taken = {instance_id for instance_id in wanted if self._take(instance_id, owner)}
         try:
-            again = self._ask() if taken else []
+            again = self._ask(taken) if taken else []
             removals = [v for v in again if v.instance_id in taken and v.verdict == "remove"]
             return [verdict for verdict in removals if self._remove(verdict)]
         finally:
@@ -142,16 +142,22 @@ class Reconciler:
             return False
         return True
 
-    def _ask(self) -> list[Verdict]:
-        """Everything found goes along each time: what is missing counts as gone."""
+    def _ask(self, own: Set[str] = frozenset()) -> list[Verdict]:
+        """Everything found goes along each time: what is missing counts as gone.
+
+        :param own: whose slots are taken for this
+        """
         # Read before looking, so that an action in between makes what is told too old.
         known = self._memory.snapshot()
+        worked_on = self._slots.taken()
         found = self._driver.found()
+        worked_on |= self._slots.taken()
         self._present = {one.instance_id for one in found}
-        missing = [
-            _missing(instance_id) for instance_id in known if instance_id not in self._present
+        missing = sorted((worked_on | set(known)) - self._present)
+        told = [
+            _tell(one, known.get(one.instance_id), one.instance_id in worked_on - own)
+            for one in found + [_missing(instance_id) for instance_id in missing]
         ]
-        told = [_tell(one, known.get(one.instance_id)) for one in found + missing]
         return self._conductor.reconcile(self._identity.host, self._identity.epoch, told)
 
     def _forget_absent(self) -> None:
@@ -166,6 +172,10 @@ def _missing(instance_id: str) -> Found:
     )
 
 
-def _tell(found: Found, known: Known | None) -> Found:
+def _tell(found: Found, known: Known | None, worked_on: bool) -> Found:
     """What is told of something found, with the last action that this agent knows of."""
-    return msgspec.structs.replace(found, action_id=known.action_id if known else found.launched_by)
+    return msgspec.structs.replace(
+        found,
+        action_id=known.action_id if known else found.launched_by,
+        worked_on=found.worked_on or worked_on,
+    )

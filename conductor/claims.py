@@ -55,6 +55,19 @@ def take(
     return True
 
 
+def take_back(turn: Turn, instance: Instance, host: str) -> None:
+    """Note the vCPUs and memory that a machine has because it runs there, room left or not."""
+    if holds(turn, instance.id, host, COMPUTE):
+        return
+    turn.add(_claim(instance, host, COMPUTE, instance.last_action))
+    turn.change(
+        Host,
+        Host.name == host,
+        claimed_vcpus=Host.claimed_vcpus + instance.vcpus,
+        claimed_memory_mb=Host.claimed_memory_mb + instance.memory_mb,
+    )
+
+
 def is_open() -> tuple[sa.ColumnElement[bool], ...]:
     """The facts of a host that may get new instances."""
     return (
@@ -65,7 +78,7 @@ def is_open() -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def _claim(instance: Instance, host: str, kind: str, action_id: str) -> Claim:
+def _claim(instance: Instance, host: str, kind: str, action_id: str | None) -> Claim:
     compute = kind == COMPUTE
     return Claim(
         instance_id=instance.id,

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 
 from conductor import claims, leftovers
 from conductor.db.models import Host, Instance, Leftover
+from conductor.reconcile import off_at_home
 from conductor.turn import Turn
-from paddock.actions import VmState
+from paddock.actions import PowerState, VmState
 
 
 def settleable(turn: Turn) -> list[str]:
@@ -45,8 +46,10 @@ def _changes(turn: Turn, instance: Instance, fenced: str) -> dict[str, Any]:
     if instance.disk_host == fenced:
         if instance.vm_state == VmState.POWERED_OFF:
             claims.release(turn, instance.id, fenced, claims.COMPUTE)
+            return {"power_state": PowerState.POWER_OFF.value}
+        return {}
+    if instance.host != fenced:
         return {}
     claims.release(turn, instance.id, fenced)
     leftovers.leave(turn, fenced, leftovers.DISK, instance.id, instance.generation + 1)
-    off = VmState.ERROR if instance.vm_state == VmState.ERROR else VmState.POWERED_OFF
-    return {"host": instance.disk_host, "vm_state": off.value}
+    return off_at_home(instance)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from conductor.db.models import Action, Claim, Host, Instance, Leftover, Port, Project, Step
 from conductor.plan import LIVE, UNDONE
-from paddock.actions import CLEANING, LAUNCHING, VmState
+from paddock.actions import CLEANING, LAUNCHING, PowerState, VmState
 
 RUNNING = (VmState.ACTIVE, VmState.PAUSED, VmState.SUSPENDED, VmState.STOPPED)
 Rule = tuple[sa.Select[Any], str]
@@ -38,6 +38,8 @@ def rules() -> list[Rule]:
         _homes(),
         _room_of_machines(),
         _room_of_the_powered_off(),
+        _running_though_off(),
+        _strays(),
         _tombstones(),
         _ports(),
         _two_launches(),
@@ -172,6 +174,25 @@ def _room_of_the_powered_off() -> Rule:
         *_idle(), Instance.vm_state == VmState.POWERED_OFF, room.exists(), ~_guest_left()
     )
     return query, "instance {} is powered off and yet has room"
+
+
+def _running_though_off() -> Rule:
+    query = sa.select(Instance.id, Instance.host).where(
+        *_idle(), Instance.vm_state == VmState.POWERED_OFF, ~_guest_left(),
+        Instance.power_state.in_((PowerState.RUNNING, PowerState.PAUSED)),
+    )  # fmt: skip
+    return query, "instance {} is powered off and yet runs on {}"
+
+
+def _strays() -> Rule:
+    """A guest that was found where it does not belong, until it is removed."""
+    at_home = [sa.func.coalesce(home, "") for home in (Instance.host, Instance.disk_host)]
+    query = (
+        sa.select(Instance.id, Leftover.host)
+        .join(Leftover, Leftover.instance_id == Instance.id)
+        .where(*_idle(), Leftover.kind == "guest", Leftover.host.not_in(at_home))
+    )
+    return query, "instance {} may run on {}, where it does not belong"
 
 
 def _tombstones() -> Rule:

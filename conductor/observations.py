@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from conductor import leftovers
 from conductor.db.models import Instance, Step
 from conductor.turn import Turn
-from paddock.actions import OBSERVATIONS, PowerState, Seen, VmState
+from paddock.actions import ALIVE, OBSERVATIONS, PowerState, Seen, VmState
 from paddock.records import Observation
 
 
@@ -22,7 +23,8 @@ def observe_all(turn: Turn, host: str, told: Sequence[Observation]) -> None:
     ids = [one.instance_id for one in told]
     rows = {row.id: row for row in turn.all(sa.select(Instance).where(Instance.id.in_(ids)))}
     for one in sorted(told, key=lambda one: one.instance_id):
-        if news(rows.get(one.instance_id), host, one.seen):
+        row = rows.get(one.instance_id)
+        if news(row, host, one.seen) or _is_stray(row, host, one.seen):
             observe(turn, host, one)
 
 
@@ -51,6 +53,9 @@ def _apply(
     turn: Turn, instance_id: str, host: str, seen: Seen, fresh: sa.ColumnElement[bool]
 ) -> bool:
     instance = turn.get(Instance, instance_id)
+    if _is_stray(instance, host, seen):
+        leftovers.order_reconcile(turn, host)
+        return False
     change = news(instance, host, seen)
     if instance is None or change is None:
         return False
@@ -67,7 +72,16 @@ def _apply(
         power_state=power.value,
         updated_at=turn.now,
     )
+    if changed and state == VmState.POWERED_OFF and seen in ALIVE:
+        leftovers.leave(turn, host, leftovers.GUEST, instance_id, instance.generation)
     return changed == 1
+
+
+def _is_stray(instance: Instance | None, host: str, seen: Seen) -> bool:
+    """Whether a guest runs where the ledger has nothing of it: reconcile removes that."""
+    if instance is None or instance.busy or seen not in ALIVE:
+        return False
+    return host not in (instance.host, instance.disk_host)
 
 
 def news(instance: Instance | None, host: str, seen: Seen) -> tuple[VmState, PowerState] | None:

@@ -1,7 +1,7 @@
 """Reconcile: what a host has, compared with the ledger.
 
-Nothing of an instance with a live action is touched. What is left of interrupted moves is decided
-by one table, :data:`KEEPER`.
+Nothing is touched of an instance with a live action, or at which a worker still is. What is left
+of interrupted moves is decided by one table, :data:`KEEPER`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from conductor.agents import speaking
 from conductor.db.models import Host, Instance, Leftover, Step
 from conductor.plan import LIVE
 from conductor.turn import Turn
-from paddock.actions import OBSERVATIONS, Seen, VmState
+from paddock.actions import ALIVE, OBSERVATIONS, PowerState, Seen, VmState
 from paddock.records import Found, Observation, Verdict
 
 KEEPER = {
@@ -43,13 +43,16 @@ def reconcile(turn: Turn, name: str, epoch: str, found: list[Found]) -> list[Ver
     host = speaking(turn, name, epoch)
     turn.change(Host, Host.name == name, Host.epoch == epoch, reconcile=False)
     known = {one.instance_id: one.action_id for one in found}
+    worked_on = {one.instance_id for one in found if one.worked_on}
     things = {one.instance_id: one for one in found if _is_there(one)}
     odd = {row.instance_id for row in leftovers.on_host(turn, name)}
     here = {instance.id: instance for instance in _expected(turn, name)}
     verdicts = []
     for key in sorted(odd | set(things) | set(here)):
         thing = things.get(key)
-        if key not in odd and _is_in_place(here.get(key), thing):
+        if key in worked_on:
+            verdicts.append(_say(thing, "keep", 0, "its worker is still at it"))
+        elif key not in odd and _is_in_place(here.get(key), thing):
             verdicts.append(_say(thing, "keep", 0, "it is in its place"))
         else:
             judge = functools.partial(_judge, turn, host, key, thing, known.get(key))
@@ -117,12 +120,23 @@ def _judge_idle(
         _observe(turn, host, instance, Seen.GONE, known)
         return None
     if not home:
+        if thing.seen in ALIVE:
+            _bar(turn, host, instance)
         return _say(thing, "remove", instance.generation + 1, "it is elsewhere")
     if min(_generations(thing), default=instance.disk_generation) < instance.disk_generation:
         return _say(thing, "remove", instance.disk_generation, "a newer one is here")
     _observe(turn, host, instance, thing.seen, known)
     _settle(turn, host, instance.id)
     return _say(thing, "keep", 0, "it is in its place")
+
+
+def _bar(turn: Turn, host: Host, instance: Instance) -> None:
+    """A machine is launched nowhere while a guest of it runs where it does not belong."""
+    turn.must(
+        Instance, Instance.id == instance.id, Instance.busy.is_(None),
+        Instance.host == instance.host, updated_at=turn.now,
+    )  # fmt: skip
+    leftovers.leave(turn, host.name, leftovers.GUEST, instance.id, instance.generation)
 
 
 def _observe(turn: Turn, host: Host, instance: Instance, seen: Seen, known: str | None) -> None:
@@ -167,6 +181,10 @@ def _settle_guest(turn: Turn, instance: Instance, host: Host, thing: Found | Non
     row = next((row for row in rows if row.host == host.name), None)
     if row is None or _is_recent(turn, row.created_at):
         return
+    if host.name not in (instance.host, instance.disk_host):
+        if thing is None or thing.seen not in ALIVE:
+            leftovers.settle(turn, row)
+        return
     leftovers.settle(turn, row)
     if instance.disk_host == host.name:
         changes = _stayed(turn, instance, host, thing)
@@ -194,7 +212,8 @@ def _woken(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> d
     shown = OBSERVATIONS.get((VmState.STOPPED, thing.seen)) if thing else None
     if shown is None:
         claims.release(turn, instance.id, host.name, claims.COMPUTE)
-        return {}
+        return {"power_state": PowerState.POWER_OFF.value}
+    claims.take_back(turn, instance, host.name)
     return {"vm_state": shown[0].value, "power_state": shown[1].value}
 
 
@@ -215,8 +234,15 @@ def _moved(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> d
     claims.release(turn, instance.id, host.name)
     if keeper == "nobody":
         return {"host": None, "disk_host": None, "vm_state": VmState.ERROR.value}
-    off = VmState.ERROR if instance.vm_state == VmState.ERROR else VmState.POWERED_OFF
-    return {"host": instance.disk_host, "vm_state": off.value}
+    return off_at_home(instance)
+
+
+def off_at_home(instance: Instance) -> dict[str, Any]:
+    """Changes to a machine that stays off where its disk lies; one in error stays so."""
+    if instance.vm_state == VmState.ERROR:
+        return {"host": instance.disk_host}
+    off = {"vm_state": VmState.POWERED_OFF.value, "power_state": PowerState.POWER_OFF.value}
+    return {"host": instance.disk_host} | off
 
 
 def _at_target(instance: Instance, thing: Found | None) -> str:

@@ -51,6 +51,10 @@ class Seen(enum.StrEnum):
     GONE = "gone"
 
 
+ALIVE = frozenset({Seen.RUNNING, Seen.PAUSED})
+"""Guests that have memory and processors, and write to their disks."""
+
+
 class StepKind(enum.StrEnum):
     """The work of one step: the name of a worker in the agent."""
 
@@ -186,6 +190,11 @@ OBSERVATIONS: dict[tuple[VmState, Seen], tuple[VmState, PowerState]] = {
     (_S.SUSPENDED, Seen.OFF): (_S.STOPPED, PowerState.SHUTDOWN),
     (_S.SUSPENDED, Seen.CRASHED): (_S.STOPPED, PowerState.CRASHED),
     (_S.SUSPENDED, Seen.GONE): (_S.STOPPED, PowerState.CRASHED),
+    (_S.POWERED_OFF, Seen.RUNNING): (_S.POWERED_OFF, PowerState.RUNNING),
+    (_S.POWERED_OFF, Seen.PAUSED): (_S.POWERED_OFF, PowerState.PAUSED),
+    (_S.POWERED_OFF, Seen.OFF): (_S.POWERED_OFF, PowerState.POWER_OFF),
+    (_S.POWERED_OFF, Seen.CRASHED): (_S.POWERED_OFF, PowerState.POWER_OFF),
+    (_S.POWERED_OFF, Seen.GONE): (_S.POWERED_OFF, PowerState.POWER_OFF),
     (_S.ERROR, Seen.RUNNING): (_S.ERROR, PowerState.RUNNING),
     (_S.ERROR, Seen.PAUSED): (_S.ERROR, PowerState.PAUSED),
     (_S.ERROR, Seen.OFF): (_S.ERROR, PowerState.SHUTDOWN),
@@ -193,7 +202,11 @@ OBSERVATIONS: dict[tuple[VmState, Seen], tuple[VmState, PowerState]] = {
     (_S.ERROR, Seen.SAVED): (_S.ERROR, PowerState.SUSPENDED),
     (_S.ERROR, Seen.GONE): (_S.ERROR, PowerState.NOSTATE),
 }
-"""(vm_state, seen) → (vm_state, power_state); a pair that is not here changes nothing."""
+"""(vm_state, seen) → (vm_state, power_state); a pair that is not here changes nothing.
+
+A machine that was powered off and runs all the same has no room: the ledger bars it from other
+hosts at once, and takes its room back before it is active.
+"""
 
 
 _STATUS = {

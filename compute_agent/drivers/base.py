@@ -68,7 +68,10 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     def found(self) -> list[Found]:
-        """Everything of this cloud on the host: domains in any state, and disk files."""
+        """Everything of this cloud on the host: domains in any state, and disk files.
+
+        ``worked_on`` are those whose launch may yet come through, though it has failed as hung.
+        """
 
     @abc.abstractmethod
     def seen(self, instance_id: str) -> Seen:

@@ -250,6 +250,8 @@ class Found(Record, frozen=True, kw_only=True):
     :ivar disks: generations of the disk files there; an instance that is known but of which
         nothing is there has none, and is ``gone``
     :ivar action_id: the last action that the agent knew for it before it looked, None if none
+    :ivar worked_on: a worker, or what a worker began in the hypervisor, is still at it, so that
+        it may change at once
     """
 
     instance_id: str
@@ -258,6 +260,7 @@ class Found(Record, frozen=True, kw_only=True):
     seen: Seen
     disks: list[int]
     action_id: str | None = None
+    worked_on: bool = False
 
 
 class Verdict(Record, frozen=True, kw_only=True):

@@ -7,9 +7,10 @@ import pytest
 from conductor.db.models import Host, Instance
 from conductor.reconcile import KEEPER
 from paddock.actions import Seen
+from paddock.errors import HostUnavailable
 from paddock.records import Found, Verdict, WorkOrder
 from tests.fixtures.lab import Lab
-from tests.fixtures.model_agent import Domain
+from tests.fixtures.model_agent import Domain, work
 
 
 def verdicts(lab: Lab, host: str, *extra: Found) -> dict[str, Verdict]:
@@ -44,7 +45,7 @@ def test_what_was_deleted_is_removed_whatever_its_generation(lab: Lab) -> None:
 
 def test_what_is_elsewhere_is_removed(lab: Lab) -> None:
     vm = lab.active("h1")
-    said = verdicts(lab, "h2", thing(vm, 1, 1))[vm]
+    said = verdicts(lab, "h2", thing(vm, 1, 1, seen=Seen.OFF))[vm]
     assert (said.verdict, said.below) == ("remove", 2)
 
 
@@ -80,7 +81,7 @@ def test_what_was_missed_is_seen(lab: Lab) -> None:
 def test_what_was_seen_before_an_action_changes_nothing_after_it(lab: Lab, verb: str) -> None:
     vm, agent = lab.active("h1"), lab.agents["h1"]
     lab.pass_time(30)
-    before = agent.machine.told()
+    before = agent.told()
     lab.ledger.do(vm, verb)
     new = lab.active("h1")
     after = lab.ledger.show(vm)
@@ -119,6 +120,118 @@ def test_a_host_with_a_worker_of_an_ended_step_reconciles_later(lab: Lab) -> Non
     assert "reconcile" not in agent.beat().orders
     agent.held = {}
     assert "reconcile" in agent.beat().orders
+
+
+def overdue(lab: Lab) -> tuple[str, WorkOrder]:
+    """A machine in az1 that was to be powered on by a host which hung in the launch meanwhile."""
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az1")
+    order, agent = lab.started("h1"), lab.agents["h1"]
+    agent.held, agent.worked_on = {order.step_id: order.attempt}, {vm}
+    lab.pass_time(190, "h1")
+    assert lab.left() == {("h1", "guest")}
+    return vm, order
+
+
+def come_through(lab: Lab, order: WorkOrder) -> None:
+    """The launch that hung has its effect."""
+    work(lab.world, lab.world.machines["h1"], order)
+
+
+def is_barred(lab: Lab, vm: str) -> bool:
+    answer = lab.ledger.ask(vm, "vm-poweron", availability_zone="az2")
+    return isinstance(answer, HostUnavailable)
+
+
+def shown(lab: Lab, vm: str) -> tuple[str, int]:
+    record = lab.ledger.show(vm)
+    return record.vm_state, record.power_state
+
+
+def test_nothing_is_settled_of_what_a_worker_is_still_at(lab: Lab) -> None:
+    vm, order = overdue(lab)
+    lab.run("h1")
+    lab.pass_time(30)
+    lab.run("h1")
+    assert lab.host("h1").state == "up"
+    assert lab.left() == {("h1", "guest")}
+    assert is_barred(lab, vm)
+    agent = lab.agents["h1"]
+    come_through(lab, order)
+    assert not agent.finish(order, None, Seen.RUNNING)
+    agent.held, agent.worked_on = {}, set()
+    assert is_barred(lab, vm)
+    lab.pass_time(6)
+    lab.run("h1")
+    assert shown(lab, vm) == ("active", 1)
+    assert (lab.left(), lab.claims(vm)) == (set(), {("h1", "compute"), ("h1", "disk")})
+
+
+@pytest.mark.parametrize("word", ["finish", "report", "reconcile"])
+def test_a_machine_that_runs_though_it_is_off_is_barred_and_becomes_active(
+    lab: Lab, word: str
+) -> None:
+    vm, order = overdue(lab)
+    agent = lab.agents["h1"]
+    agent.held, agent.worked_on = {}, set()
+    lab.run("h1")
+    assert (shown(lab, vm), lab.left()) == (("powered_off", 10), set())
+    come_through(lab, order)
+    lab.ledger.change(Host, "h1", vcpus=0)
+    if word == "finish":
+        assert not agent.finish(order, None, Seen.RUNNING)
+    elif word == "report":
+        agent.report(vm, order.action_id)
+    else:
+        agent.reconcile()
+    assert shown(lab, vm) == ("powered_off", 1)
+    assert is_barred(lab, vm)
+    lab.pass_time(6)
+    lab.run("h1")
+    assert shown(lab, vm) == ("active", 1)
+    assert lab.claims(vm) == {("h1", "compute"), ("h1", "disk")}
+
+
+def test_a_machine_that_ran_for_a_moment_though_it_is_off_stays_off(lab: Lab) -> None:
+    vm = lab.off("h1")
+    agent, machine = lab.agents["h1"], lab.world.machines["h1"]
+    machine.domains[vm] = Domain(1, Seen.RUNNING, machine.last[vm])
+    agent.report(vm, machine.last[vm])
+    del machine.domains[vm]
+    lab.pass_time(6)
+    lab.run("h1")
+    assert (shown(lab, vm), lab.left()) == (("powered_off", 10), set())
+    assert lab.claims(vm) == {("h1", "disk")}
+
+
+@pytest.mark.parametrize("off", [True, False])
+def test_a_guest_that_runs_where_it_does_not_belong_is_named_and_removed(
+    lab: Lab, off: bool
+) -> None:
+    vm = lab.off("h1") if off else lab.active("h1")
+    before = shown(lab, vm)
+    agent, machine = lab.agents["h3"], lab.world.machines["h3"]
+    machine.domains[vm] = Domain(1, Seen.RUNNING, "an old action")
+    agent.report(vm)
+    assert "reconcile" in agent.beat().orders
+    assert verdicts(lab, "h3")[vm].verdict == "remove"
+    assert lab.ledger.violations() == [f"instance {vm} may run on h3, where it does not belong"]
+    refused = lab.ledger.ask(vm, "vm-poweron" if off else "reboot-hard")
+    assert isinstance(refused, HostUnavailable)
+    agent.reconcile()
+    assert machine.found() == []
+    lab.pass_time(6)
+    lab.run("h3")
+    assert (shown(lab, vm), lab.left()) == (before, set())
+
+
+def test_a_fenced_hosts_stray_is_forgotten_and_nothing_else(lab: Lab) -> None:
+    vm = lab.active("h1")
+    lab.world.machines["h3"].domains[vm] = Domain(1, Seen.RUNNING, "an old action")
+    verdicts(lab, "h3")
+    lab.ledger.change(Host, "h3", forced_down=True)
+    lab.reaper.round()
+    assert (shown(lab, vm), lab.left()) == (("active", 1), set())
 
 
 TARGETS = {

@@ -68,8 +68,8 @@ def test_the_ledger_is_asked_again_before_anything_is_removed(lab: AgentLab) -> 
     reconcile(lab)
     assert lab.driver.seen(guest.id) is Seen.RUNNING
     assert lab.conductor.removed == []
-    ids = [{found.instance_id for found in call} for call in lab.conductor.reconciles[-2:]]
-    assert ids == [{guest.id}, {guest.id}]
+    told = [{f.instance_id: f.worked_on for f in call} for call in lab.conductor.reconciles[-2:]]
+    assert told == [{guest.id: False}, {guest.id: False}]
 
 
 def test_the_ledger_is_asked_twice_however_much_is_to_be_removed(lab: AgentLab) -> None:
@@ -82,7 +82,7 @@ def test_the_ledger_is_asked_twice_however_much_is_to_be_removed(lab: AgentLab) 
     assert len(lab.conductor.reconciles) == calls + 2
 
 
-def test_what_is_worked_on_stays(lab: AgentLab) -> None:
+def test_what_is_worked_on_stays_and_is_told(lab: AgentLab) -> None:
     guest = lab.running()
     lab.driver.control.set("pause", Behaviour(hang=True))
     row = lab.run(StepKind.PAUSE, guest)
@@ -90,8 +90,20 @@ def test_what_is_worked_on_stays(lab: AgentLab) -> None:
     judge(lab, guest, "remove", below=2)
     reconcile(lab)
     assert lab.conductor.removed == []
+    assert [one.worked_on for one in lab.conductor.reconciles[-1]] == [True]
     lab.driver.control.clear()
     assert ended(row).status == "succeeded"
+
+
+def test_what_is_worked_on_is_told_though_nothing_is_there_yet(lab: AgentLab) -> None:
+    lab.driver.control.set("launch", Behaviour(hang=True))
+    row = lab.run(StepKind.LAUNCH, lab.guest())
+    eventually(lambda: row.starts, "the start")
+    reconcile(lab)
+    (told,) = lab.conductor.reconciles[-1]
+    assert (told.instance_id, told.seen, told.worked_on) == (row.guest.id, Seen.GONE, True)
+    lab.driver.control.clear()
+    ended(row)
 
 
 def test_a_failed_removal_is_not_told_as_done(lab: AgentLab) -> None:

@@ -109,6 +109,11 @@ class Task(Generic[T]):
             self._ended.get(seconds)
         return self._outcome is not None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the end has come."""
+        return self._outcome is not None
+
     def result(self, seconds: float) -> T:
         """What the function returned, or raise what it raised, with libvirt's errors made ours.
 

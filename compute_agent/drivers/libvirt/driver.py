@@ -23,7 +23,14 @@ from compute_agent.drivers.base import (
 from compute_agent.drivers.libvirt import embed, facts, mover, probe
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.console import Consoles
-from compute_agent.drivers.libvirt.guest import Guest, Look, look_at_all, look_if_there, prefix_of
+from compute_agent.drivers.libvirt.guest import (
+    Guest,
+    Look,
+    Starts,
+    look_at_all,
+    look_if_there,
+    prefix_of,
+)
 from compute_agent.drivers.libvirt.launcher import Launcher, Place
 from compute_agent.drivers.libvirt.network import Bridge, BridgeNetwork, UserNetwork
 from compute_agent.drivers.libvirt.notes import Notes
@@ -71,6 +78,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
                 network=self._network,
             )
         )
+        self._starts = Starts()
         self._cloud_id = ""
         self._prefix = ""
 
@@ -101,11 +109,13 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def found(self) -> list[Found]:
         """See the base."""
+        starting = {name.removeprefix(self._prefix) for name in self._starts.names()}
         looks = self._connection.call(lambda conn: look_at_all(conn, self._prefix))
         disks = self._disks.list()
+        starting |= {instance_id for instance_id, look in looks.items() if look.starting}
         return [
-            _found(instance_id, looks.get(instance_id), disks.get(instance_id, []))
-            for instance_id in sorted(looks.keys() | disks.keys())
+            _found(key, looks.get(key), disks.get(key, []), key in starting)
+            for key in sorted(looks.keys() | disks.keys() | starting)
         ]
 
     def seen(self, instance_id: str) -> Seen:
@@ -226,7 +236,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
             return
 
     def _guest(self, instance_id: str) -> Guest:
-        return Guest(self._connection, self._prefix + instance_id)
+        return Guest(self._connection, self._prefix + instance_id, self._starts)
 
     def _measured(self) -> Measured:
         if self._known is None:
@@ -255,7 +265,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         return BridgeNetwork(self._connection, bridge, lock)
 
 
-def _found(instance_id: str, look: Look | None, disks: list[int]) -> Found:
+def _found(instance_id: str, look: Look | None, disks: list[int], starting: bool) -> Found:
     marks = look.marks if look else None
     return Found(
         instance_id=instance_id,
@@ -263,6 +273,7 @@ def _found(instance_id: str, look: Look | None, disks: list[int]) -> Found:
         launched_by=marks.launched_by if marks else None,
         seen=look.seen if look else Seen.GONE,
         disks=disks,
+        worked_on=starting,
     )
 
 

@@ -49,10 +49,12 @@ class Look:
     """What a look at a domain showed.
 
     :ivar marks: None when its metadata is not ours
+    :ivar starting: whether it does not run yet, but libvirt is about to have it run
     """
 
     seen: Seen
     marks: Marks | None
+    starting: bool = False
 
     @property
     def active(self) -> bool:
@@ -70,7 +72,8 @@ def look_at(domain: Any) -> Look:
             raise
         marks = None
     state, reason = domain.state()
-    return Look(_seen(domain, state, reason, marks is not None and marks.forced), marks)
+    seen = _seen(domain, state, reason, marks is not None and marks.forced)
+    return Look(seen, marks, state == libvirt.VIR_DOMAIN_SHUTOFF and bool(domain.isActive()))
 
 
 def look_if_there(domain: Any) -> Look | None:
@@ -134,11 +137,36 @@ def remove(conn: Any, name: str) -> None:
     domain.undefineFlags(UNDEFINE)
 
 
+class Starts:
+    """Starts of guests that libvirt has not answered, though nobody waits for them any more.
+
+    Used from native threads, so without a lock.
+    """
+
+    def __init__(self) -> None:
+        self._hung: set[tuple[str, Task[None]]] = set()
+
+    def wait(self, name: str, task: Task[None], seconds: float) -> None:
+        """Wait for a start; GuestHung when it does not end, which is remembered until it has."""
+        try:
+            task.result(seconds)
+        except GuestHung:
+            self._hung.add((name, task))
+            raise
+
+    def names(self) -> set[str]:
+        """The domains that may come to run at any moment."""
+        hung = tuple(self._hung)
+        self._hung.difference_update(start for start in hung if start[1].ended)
+        return {name for name, task in hung if not task.ended}
+
+
 class Guest:
     """A domain by name; it need not be there. Errors are those of :class:`Connection`."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, starts: Starts) -> None:
         self._connection = connection
+        self._starts = starts
         self.name = name
 
     def look(self) -> Look | None:
@@ -183,9 +211,8 @@ class Guest:
 
     def start(self, longer: float = 0.0) -> None:
         """Start it, from its saved memory if there is any, which may take so much longer."""
-        self._connection.call(
-            lambda conn: conn.lookupByName(self.name).create(), self._connection.seconds + longer
-        )
+        task = self._connection.start(lambda conn: conn.lookupByName(self.name).create())
+        self._starts.wait(self.name, task, self._connection.seconds + longer)
 
     def pause(self) -> None:
         """Stop its processors."""
