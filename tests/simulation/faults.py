@@ -41,7 +41,7 @@ class Faults:
         process = cloud.agents.get(place) or cloud.conductors.get(place)
         if fate == "cut":
             cloud.bus.cut.add(place)
-            self._later(9.0, lambda: cloud.bus.cut.discard(place))
+            self._later(15.0, lambda: cloud.bus.cut.discard(place))
         elif fate == "freeze":
             self._freeze(process, 13.0)
         elif fate == "power" and place in cloud.world.machines:

@@ -126,4 +126,4 @@ def _populate(session: Any) -> None:
         )
     )  # fmt: skip
     session.add(Network(id=IMAGE, name="net", project_id=None, cidr="10.9.0.0/16",
-                        first="10.9.0.10", last="10.9.0.15"))  # fmt: skip
+                        first="10.9.0.10", last="10.9.0.13"))  # fmt: skip

@@ -11,7 +11,8 @@ METHODS = {
     "reconciled": 3, "progress": 2, "report": 2, "accept": 2, "create": 1, "run": 2,
 }  # fmt: skip
 MESSAGE_FATES = {
-    "late": 3, "again": 4, "crash late": 5, "reply lost": 2, "reply late": 2, "freeze": 2, "crash": 3,
+    "late": 3, "again": 4, "crash late": 5, "reply lost": 2, "reply late": 2, "freeze": 2,
+    "crash": 3,
 }  # fmt: skip
 CALLS = {
     "launch": 5, "define": 3, "fetch": 3, "shut_down": 4, "destroy": 4, "release": 2, "found": 3,
@@ -28,12 +29,14 @@ class Trap:
     """What strikes at the n-th message of a method, or at the n-th call to a driver.
 
     :ivar seconds: how late or slow it makes things
+    :ivar times: how often it strikes from then on
     """
 
     method: str
     count: int
     fate: str
     seconds: float
+    times: int = 1
 
 
 class Traps:
@@ -52,7 +55,10 @@ class Traps:
         (method,) = source.choices(list(methods), list(methods.values()))
         (fate,) = source.choices(list(fates), list(fates.values()))
         seconds = source.uniform(0.5, 4.9) if methods is METHODS else source.uniform(2.0, 18.0)
-        self._armed.append(Trap(method, source.choice([1, 1, 1, 2, 3]), fate, seconds))
+        count, times = source.choice([1, 1, 1, 2, 3]), 1
+        if fate == "crash" and source.random() < 0.2:
+            times = 5
+        self._armed.append(Trap(method, count, fate, seconds, times))
 
     def spring(self, method: str) -> Trap | None:
         """The trap that this message or call springs, if one does."""
@@ -61,8 +67,10 @@ class Traps:
         for trap in self._armed:
             if trap.method == method:
                 trap.count -= 1
-                if trap.count == 0:
-                    self._armed.remove(trap)
+                if trap.count <= 0:
+                    trap.times -= 1
+                    if trap.times <= 0:
+                        self._armed.remove(trap)
                     return trap
         return None
 

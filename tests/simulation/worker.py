@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from paddock import runtime
@@ -23,7 +24,8 @@ from tests.simulation.schedule import Broken, Schedule, logged  # noqa: E402
 from tests.simulation.sessions import Sessions  # noqa: E402
 from tests.simulation.shrink import shrink  # noqa: E402
 
-TIDY_EVERY = 40
+TIDY_EVERY = 50
+STACK = ExitStack()
 
 
 @dataclass
@@ -64,43 +66,52 @@ def play(ground: Ground, plan: Plan, trace: bool = False) -> Story:
     return Story(plan.seed, "", schedule.trace or [])
 
 
-def broken(first: int, count: int, most: int = 1) -> list[Story]:
-    """Run the schedules of some seeds; those that broke something, at most so many."""
-    found: list[Story] = []
+@functools.cache
+def lasting() -> Ground:
+    """The workshop of a process that does nothing but run schedules, opened for good."""
+    ground = STACK.enter_context(workshop())
     gc.disable()  # it would take a fifth of the time
-    with workshop() as ground:
-        for seed in range(first, first + count):
-            story = play(ground, make(seed))
-            if story.wrong:
-                found.append(story)
-            if len(found) >= most:
-                break
-            if seed % TIDY_EVERY == 0:
-                gc.collect()
-    return found
+    return ground
 
 
-def traced(seed: int, plain: bool = False) -> Story:
+def broken(first: int, count: int) -> Story | None:
+    """Run the schedules of some seeds; the first that broke something."""
+    ground = lasting()
+    for seed in range(first, first + count):
+        story = play(ground, make(seed))
+        if story.wrong:
+            return story
+        if seed % TIDY_EVERY == 0:
+            gc.collect()
+        if seed - first == TIDY_EVERY:
+            gc.freeze()
+    return None
+
+
+def traced(seed: int) -> Story:
     """Run one seed and keep what happens."""
-    with workshop(plain) as ground:
-        return play(ground, make(seed), trace=True)
+    return play(lasting(), make(seed), trace=True)
+
+
+def traced_plainly(seeds: Sequence[int]) -> list[Story]:
+    """The same over SQLAlchemy's own sessions, for a process that does nothing else."""
+    with workshop(plain=True) as ground:
+        return [play(ground, make(seed), trace=True) for seed in seeds]
 
 
 def shrunk(seed: int) -> Story:
     """Run one seed; when it breaks something, keep what happens in the smallest plan that does."""
-    with workshop() as ground:
-        story = play(ground, make(seed), trace=True)
-        if story.wrong:
-            plan = shrink(make(seed), lambda smaller: bool(play(ground, smaller).wrong))
-            story = play(ground, plan, trace=True)
-            story.trace.append(repr(plan))
-        return story
+    story = traced(seed)
+    if story.wrong:
+        plan = shrink(make(seed), lambda smaller: bool(play(lasting(), smaller).wrong))
+        story = play(lasting(), plan, trace=True)
+        story.trace.append(repr(plan))
+    return story
 
 
 def noticed(name: str, seed: int) -> str:
     """What a schedule says of the product without a rule; empty when it does not notice."""
     mutation = next(one for one in MUTATIONS if one.name == name)
-    with workshop() as ground:
-        scene_of(ground, make(seed))
-        with mutation.applied():
-            return play(ground, make(seed)).wrong
+    scene_of(lasting(), make(seed))
+    with mutation.applied():
+        return play(lasting(), make(seed)).wrong
