@@ -23,6 +23,7 @@ LOG = logging.getLogger(__name__)
 class Heartbeats:
     """Hello until it is answered, then heartbeats.
 
+    :param restarts: whether instances that ran before the host booted are to run again
     :param orders: what to do on each order; called with when the heartbeat was sent
     :param on_stale: called when another process speaks for this host, so that this one must end
     """
@@ -36,6 +37,7 @@ class Heartbeats:
         facts: Facts,
         runner: Runner,
         lease: Lease,
+        restarts: bool,
         orders: Mapping[str, Callable[[float], object]],
         on_stale: Callable[[], object],
         interval: float,
@@ -47,6 +49,7 @@ class Heartbeats:
         self._facts = facts
         self._runner = runner
         self._lease = lease
+        self._restarts = restarts
         self._orders = orders
         self._on_stale = on_stale
         self._known = False
@@ -111,6 +114,7 @@ class Heartbeats:
                 machine_id=self._epochs.machine_id,
                 zone=self._zone,
                 facts=self._tell(),
+                booted=now() if self._restarts else None,
             )
         )
         self._epochs.accepted(self._identity.epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import msgspec
@@ -97,8 +98,15 @@ def _state(turn: Turn, told: Hello) -> dict[str, Any]:
         "state": "reconciling",
         "reconcile": True,
         "last_heartbeat": turn.now,
+        "booted_at": _booted_at(turn, told),
         **_figures(told.facts),
     }
+
+
+def _booted_at(turn: Turn, told: Hello) -> datetime.datetime | None:
+    if told.booted is None:
+        return None
+    return turn.now - datetime.timedelta(seconds=told.booted)
 
 
 def _figures(facts: HostFacts) -> dict[str, Any]:

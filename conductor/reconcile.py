@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conductor import addresses, claims, leftovers, observations
+from conductor import addresses, boots, claims, leftovers, observations
 from conductor.agents import speaking
 from conductor.db.models import Host, Instance, Leftover, Step
 from conductor.plan import LIVE
@@ -47,6 +47,7 @@ def reconcile(turn: Turn, name: str, epoch: str, found: list[Found]) -> list[Ver
     things = {one.instance_id: one for one in found if _is_there(one)}
     odd = {row.instance_id for row in leftovers.on_host(turn, name)}
     here = {instance.id: instance for instance in _expected(turn, name)}
+    interrupted = boots.interrupted(turn, host, here.values())
     verdicts = []
     for key in sorted(odd | set(things) | set(here)):
         thing = things.get(key)
@@ -57,6 +58,7 @@ def reconcile(turn: Turn, name: str, epoch: str, found: list[Found]) -> list[Ver
         else:
             judge = functools.partial(_judge, turn, host, key, thing, known.get(key))
             verdicts.append(turn.attempt(judge))
+    boots.start_again(turn, name, interrupted)
     return [verdict for verdict in verdicts if verdict is not None]
 
 

@@ -40,7 +40,7 @@ CONTRACT = Contract(
         ),
         "1.1": (
             "HelloAnswer.rpc_version", "HeartbeatAnswer.rpc_version", "Ticket.rpc_version",
-            "HostRecord.rpc_version", "Found.action_id", "Found.worked_on",
+            "HostRecord.rpc_version", "Hello.booted", "Found.action_id", "Found.worked_on",
         ),
     }
 )  # fmt: skip

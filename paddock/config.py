@@ -101,6 +101,10 @@ COMPUTE = [
                  help="Seconds that a guest has to shut down before it is forced off."),
     cfg.FloatOpt("observe_interval", default=10.0, min=0.1,
                  help="Seconds between looks at all guests, beside the hypervisor's events."),
+    cfg.StrOpt("on_host_boot", default="leave", choices=[
+        ("leave", "they are stopped, until somebody starts them"),
+        ("restart", "those that ran are started again, but for locked ones")],
+        help="What becomes of this host's instances when it comes back after a loss of power."),
     cfg.StrOpt("image_store", default="/var/lib/paddock/images", help="Directory of the images."),
     cfg.StrOpt("address", default="127.0.0.1", help="This host's address for other hosts."),
     cfg.IntOpt("reserved_memory_mb", default=512, min=0, help="MiB not given to guests."),

@@ -157,7 +157,8 @@ class Host(Base):
 
     ``state``: ``up``, ``down`` (a verdict) or ``reconciling``. ``epoch`` is the newest agent
     process. ``own_zone`` is the one that its agent names, ``zone`` that of its aggregate if that
-    has one. ``claimed_*`` sum up the rows of claims.
+    has one. ``claimed_*`` sum up the rows of claims. ``booted_at`` is known where the machines that
+    ran before are to run again.
     """
 
     __tablename__ = "hosts"
@@ -184,6 +185,7 @@ class Host(Base):
     paused: Mapped[int] = mapped_column(default=0)
     nonce: Mapped[str | None] = mapped_column(Uuid)
     nonce_misses: Mapped[int] = mapped_column(default=0)
+    booted_at: Mapped[datetime.datetime | None]
 
     @property
     def rpc_version(self) -> str:

@@ -53,6 +53,8 @@ class Hello(Record, frozen=True, kw_only=True):
     :ivar replaces: the epoch that its host's last process had, from the host's own file; None on a
         host that never had one
     :ivar machine_id: the machine that the host name is bound to
+    :ivar booted: seconds since the host booted, where the instances that ran before are to run
+        again; None where they are left as they are
     """
 
     host: str
@@ -61,6 +63,7 @@ class Hello(Record, frozen=True, kw_only=True):
     machine_id: str
     zone: str
     facts: HostFacts
+    booted: float | None = None
 
 
 class HelloAnswer(Record, frozen=True, kw_only=True):

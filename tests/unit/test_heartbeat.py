@@ -68,6 +68,19 @@ def test_a_process_whose_host_has_a_newer_one_launches_nothing_and_must_end(lab:
     assert row.starts == 0
 
 
+@pytest.mark.parametrize("wanted", ["leave", "restart"])
+def test_a_host_tells_when_it_booted_where_its_instances_are_to_run_again(
+    tmp_path: Path, wanted: str
+) -> None:
+    lab = AgentLab(tmp_path, on_host_boot=wanted)
+    try:
+        told = lab.started().conductor.hellos[-1].booted
+        assert (told is not None) == (wanted == "restart")
+        assert told is None or abs(told - time.clock_gettime(time.CLOCK_BOOTTIME)) < 60
+    finally:
+        lab.close()
+
+
 def test_an_agent_that_cannot_name_its_predecessor_waits_until_it_may_take_over(
     lab: AgentLab,
 ) -> None:

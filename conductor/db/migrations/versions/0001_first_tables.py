@@ -177,6 +177,7 @@ def _create_hosts() -> None:
         must("paused", sa.Integer()),
         may("nonce", UUID),
         must("nonce_misses", sa.Integer()),
+        may("booted_at", MOMENT),
         sa.UniqueConstraint("id", name=op.f("uq_hosts_id")),
     )
     table(
