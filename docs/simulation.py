@@ -13,7 +13,7 @@ TEXT = """\
 This section is made by `.venv/bin/python -m docs` from `tests/simulation/mutations.py`.
 
 {killed}
-What no schedule notices has a second line of defence behind it:
+No schedule is known that notices these. Where a reason is given, it is what the code suggests, not what was proven:
 
 {spared}"""
 
@@ -25,6 +25,8 @@ def render() -> str:
     spared = [[one.name, one.rule, one.why] for one in MUTATIONS if one.seed is None]
     text = TEXT.format(
         killed=table(["mutation", "the rule that it breaks", "seed"], killed),
-        spared=table(["mutation", "the rule that it breaks", "why nothing happens"], spared),
+        spared=table(
+            ["mutation", "the rule that it breaks", "why perhaps nothing happens"], spared
+        ),
     )
     return head + SECTION + text
