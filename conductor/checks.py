@@ -93,16 +93,29 @@ def _case(
         action=action,
         instance=instance,
         host=turn.get(Host, instance.host) if instance.host else None,
-        passes_lock=policy.allows(ctxt, ABOVE_LOCKS, target_of(instance)),
+        passes_lock=passes_lock(policy, ctxt, instance),
         passes_pause=policy.allows(ctxt, ABOVE_PAUSES, target_of(instance)),
     )
 
 
 def _unlocked(case: Case) -> None:
-    """A lock refuses everything to the owner, who may yet lift or renew a lock of his own."""
-    instance = case.instance
-    own = case.action.verb in ("lock", "unlock") and not instance.lock_admin
-    if instance.locked and not case.passes_lock and not own:
+    """The owner may yet lift or renew a lock of his own."""
+    own = case.action.verb in ("lock", "unlock") and not case.instance.lock_admin
+    if not case.passes_lock and not own:
+        refuse_locked(case.instance)
+
+
+def passes_lock(policy: Policy, ctxt: RequestContext, instance: Instance) -> bool:
+    """Whether locks do not hold the caller back."""
+    return policy.allows(ctxt, ABOVE_LOCKS, target_of(instance))
+
+
+def refuse_locked(instance: Instance) -> None:
+    """A lock refuses everything that changes the instance.
+
+    :raises InstanceLocked: with the reason
+    """
+    if instance.locked:
         reason = instance.lock_reason or "no reason was given"
         raise InstanceLocked(f"Instance {instance.id} is locked: {reason}")
 

@@ -1,10 +1,11 @@
-"""Changing what an instance is called and described by; no action, no lock, no host."""
+"""Changing what an instance is called and described by; no action, no host."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from conductor.callers import check_current, find_instance, target_of
+from conductor.checks import passes_lock, refuse_locked
 from conductor.db.models import Instance
 from conductor.policy import Policy
 from conductor.turn import Moved, Turn
@@ -29,32 +30,38 @@ def update(
     """Change ``name``, ``description`` or metadata: all (``metadata``), some (``set_metadata``),
     or remove one by its name (``unset_metadata``).
 
+    As in Nova, a lock keeps the metadata and not the name.
+
     :raises BadRequest: another field is named, or there would be too much metadata
+    :raises InstanceLocked: metadata is named, and the instance is locked for the caller
     :raises NotFound: there is no metadata of that name
     """
     wrong = sorted(set(changes).difference(PLAIN, METADATA))
     if wrong:
         fields = ", ".join(PLAIN + METADATA)
         raise BadRequest(f"{wrong[0]}: it cannot be changed; these can: {fields}.")
-    instance = find_instance(turn, policy, ctxt, instance_id)
     check_current(turn, ctxt)
+    instance = find_instance(turn, policy, ctxt, instance_id)
     policy.check(ctxt, UPDATE, target_of(instance))
     values = {name: changes[name] for name in PLAIN if name in changes}
     mine = (Instance.id == instance_id, Instance.deleted.is_(False))
     turn.must(Instance, *mine, updated_at=turn.now, **values)
     if set(changes).intersection(METADATA):
         # Read only now: others who change the row wait until this transaction ends.
-        details = _details(turn, instance_id)
+        instance = _reread(turn, instance_id)
+        if not passes_lock(policy, ctxt, instance):
+            refuse_locked(instance)
+        details = instance.details
         edited = details | {"metadata": _edit(details.get("metadata", {}), changes)}
         turn.must(Instance, *mine, details=edited)
     return get_instance(turn, policy, ctxt, instance_id)
 
 
-def _details(turn: Turn, instance_id: str) -> dict[str, Any]:
+def _reread(turn: Turn, instance_id: str) -> Instance:
     instance = turn.get(Instance, instance_id)
     if instance is None:
         raise Moved
-    return instance.details
+    return instance
 
 
 def _edit(metadata: dict[str, str], changes: dict[str, Any]) -> dict[str, str]:

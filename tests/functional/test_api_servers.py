@@ -316,6 +316,27 @@ def test_metadata_is_edited(member: Client, server: str) -> None:
     assert member.put(f"{path}/b", {"meta": {"c": "3"}}).status_code == 400
 
 
+def test_a_locked_servers_metadata_stays(member: Client, admin: Client, server: str) -> None:
+    path = f"servers/{server}/metadata"
+    assert member.put(path, {"metadata": {"a": "1"}}).status_code == 200
+    for locker in (member, admin):
+        assert locker.act(server, "lock", {"locked_reason": "an audit"}).status_code == 202
+        for answer in (
+            member.post(path, {"metadata": {"b": "2"}}),
+            member.put(path, {"metadata": {}}),
+            member.put(f"{path}/a", {"meta": {"a": "2"}}),
+            member.delete(f"{path}/a"),
+            member.delete(f"{path}/nothing"),
+        ):
+            assert answer.status_code == 409
+            assert "an audit" in answer.json["conflictingRequest"]["message"]
+        assert member.get(path).json == {"metadata": {"a": "1"}}
+        assert admin.put(path, {"metadata": {"a": "1"}}).status_code == 200
+        assert member.put(f"servers/{server}", {"server": {"name": "n"}}).status_code == 200
+        assert locker.act(server, "unlock").status_code == 202
+    assert member.put(path, {"metadata": {}}).status_code == 200
+
+
 def test_parts_that_clients_ask_for_are_there(member: Client, server: str) -> None:
     assert member.get(f"servers/{server}/tags").json == {"tags": []}
     assert member.get(f"servers/{server}/tags", version="compute 2.25").status_code == 404
