@@ -18,8 +18,18 @@ from api.schemas.common import (
     record,
 )
 
-_ZONE = nullable(ZONE)
+CONDUCTORS_ZONE = "internal"
+
+_ZONE = nullable(
+    ZONE
+    | {
+        "not": {"anyOf": [{"const": CONDUCTORS_ZONE}, {"type": "string", "pattern": ":"}]},
+        "description": "the name of an availability zone, 1 to 255 characters without a colon "
+        f"and not {CONDUCTORS_ZONE}",
+    }
+)
 _METADATA: Schema = named_map() | {
+    "properties": {"availability_zone": _ZONE},
     "additionalProperties": {
         "type": ["string", "null"],
         "maxLength": 255,

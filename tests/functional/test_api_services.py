@@ -163,6 +163,21 @@ def test_zones_are_listed(member: Client, admin: Client) -> None:
     assert hosts == {"az1": ["h1", "h2"], "az2": ["h3"]}
 
 
+@pytest.mark.parametrize("zone", ["az:h1", "internal", ":", ""])
+def test_a_zones_name_is_one_that_a_create_can_name(admin: Client, zone: str) -> None:
+    kept = admin.post("os-aggregates", {"aggregate": {"name": "kept"}}).json["aggregate"]
+    path = f"os-aggregates/{kept['id']}"
+    wanted = {"availability_zone": zone}
+    for answer in (
+        admin.post("os-aggregates", {"aggregate": {"name": "zoned"} | wanted}),
+        admin.put(path, {"aggregate": wanted}),
+        admin.post(f"{path}/action", {"set_metadata": {"metadata": wanted}}),
+    ):
+        assert answer.status_code == 400
+        assert "availability_zone must be" in answer.json["badRequest"]["message"]
+    assert admin.delete(path).status_code == 200
+
+
 def test_aggregates_group_hosts(admin: Client) -> None:
     made = admin.post("os-aggregates", {"aggregate": {"name": "fast"}}).json["aggregate"]
     path = f"os-aggregates/{made['id']}"
