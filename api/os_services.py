@@ -8,7 +8,7 @@ from api.call import Call, Document
 from api.differences import number_of
 from api.operations import operation
 from api.schemas import services as schemas
-from api.services import ServicesBase, list_hosts
+from api.services import ServicesBase, is_up, list_hosts
 from api.times import micros
 from paddock.errors import BadRequest, Conflict, NotFound
 from paddock.records import HostRecord
@@ -144,7 +144,7 @@ def view(record: HostRecord) -> Document:
         "host": record.host,
         "zone": record.zone,
         "status": "disabled" if record.disabled else "enabled",
-        "state": "up" if record.state == "up" and not record.forced_down else "down",
+        "state": "up" if is_up(record) else "down",
         "updated_at": micros(record.last_heartbeat),
         "disabled_reason": record.disabled_reason,
         "forced_down": record.forced_down,

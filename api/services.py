@@ -73,6 +73,11 @@ def list_hosts(call: Call, catalog: CatalogClient) -> list[HostRecord]:
     )
 
 
+def is_up(record: HostRecord) -> bool:
+    """Whether a host counts as alive for the compute API."""
+    return record.state == "up" and not record.forced_down
+
+
 def view(record: HostRecord) -> Document:
     """A service's document."""
     pauses = sorted(record.pauses, key=lambda pause: pause.since)

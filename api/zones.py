@@ -5,11 +5,13 @@ from __future__ import annotations
 from api.call import Call, Document
 from api.listing import PAGE, collect
 from api.operations import Frame, Resource, operation
+from api.os_services import shown_binary
+from api.services import is_up, list_hosts
+from api.times import micros
 from paddock.clients import CatalogClient
-from paddock.records import Listing, ZoneRecord
+from paddock.records import HostRecord, Listing, ZoneRecord
 
 MOST = 2 * PAGE
-SERVICE = "nova-compute"
 
 
 class Zones(Resource):
@@ -38,19 +40,29 @@ class ZonesDetail(Zones):
 
     @operation("zone-list-detail", "List the availability zones with their hosts")
     def on_get(self, call: Call) -> Document:
-        """Names and hosts."""
-        zones = self._all(call, detail=True)
-        return {"availabilityZoneInfo": [brief(zone) | {"hosts": hosts(zone)} for zone in zones]}
+        """Names, hosts and their services; conductors are in a zone of their own."""
+        found = {zone.name: brief(zone) | {"hosts": {}} for zone in self._all(call, detail=True)}
+        for record in list_hosts(call, self._catalog):
+            if record.zone not in found:
+                found[record.zone] = _zone(record.zone, available=True) | {"hosts": {}}
+            services = found[record.zone]["hosts"].setdefault(record.host, {})
+            services[shown_binary(record)] = service(record)
+        return {"availabilityZoneInfo": list(found.values())}
 
 
 def brief(zone: ZoneRecord) -> Document:
     """A zone without its hosts."""
-    return {"zoneName": zone.name, "zoneState": {"available": zone.available}}
+    return _zone(zone.name, zone.available)
 
 
-def hosts(zone: ZoneRecord) -> Document:
-    """A zone's hosts with their one service."""
+def _zone(name: str, available: bool) -> Document:
+    return {"zoneName": name, "zoneState": {"available": available}}
+
+
+def service(record: HostRecord) -> Document:
+    """A host's service: whether it is enabled, whether it lives, when it last said so."""
     return {
-        host: {SERVICE: {"active": is_up, "available": is_up, "updated_at": None}}
-        for host, is_up in zone.hosts.items()
+        "active": not record.disabled,
+        "available": is_up(record),
+        "updated_at": micros(record.last_heartbeat),
     }

@@ -155,12 +155,34 @@ def test_hypervisors_have_addresses_uptimes_and_resources(admin: Client) -> None
     assert admin.get("os-hypervisors/nothing").status_code == 404
 
 
+def test_a_zones_hosts_tell_whether_they_are_enabled_and_alive(admin: Client) -> None:
+    path = f"os-services/{service_of(admin, 'h2')['id']}"
+
+    def shown() -> dict[str, object]:
+        zones = admin.get("os-availability-zone/detail").json["availabilityZoneInfo"]
+        hosts = next(zone["hosts"] for zone in zones if zone["zoneName"] == "az1")
+        found: dict[str, object] = hosts["h2"]["nova-compute"]
+        return found
+
+    before = shown()
+    assert (before["active"], before["available"]) == (True, True)
+    assert str(before["updated_at"]).startswith("20")
+    assert admin.put(path, {"status": "disabled"}).status_code == 200
+    assert (shown()["active"], shown()["available"]) == (False, True)
+    assert admin.put(path, {"status": "enabled"}).status_code == 200
+    assert shown()["active"] is True
+
+
 def test_zones_are_listed(member: Client, admin: Client) -> None:
     rows = member.get("os-availability-zone").json["availabilityZoneInfo"]
     assert {row["zoneName"]: row["hosts"] for row in rows} == {"az1": None, "az2": None}
     detail = admin.get("os-availability-zone/detail").json["availabilityZoneInfo"]
     hosts = {row["zoneName"]: sorted(row["hosts"]) for row in detail}
+    (conductor,) = hosts.pop("internal")
     assert hosts == {"az1": ["h1", "h2"], "az2": ["h3"]}
+    (row,) = [row for row in detail if row["zoneName"] == "internal"]
+    assert row["zoneState"] == {"available": True}
+    assert row["hosts"][conductor]["nova-conductor"]["available"] is True
 
 
 @pytest.mark.parametrize("zone", ["az:h1", "internal", ":", ""])
