@@ -191,7 +191,7 @@ def _flavors(with_: Collaborators, frame: Frame) -> Routes:
 
 def _hosts(with_: Collaborators, frame: Frame) -> Routes:
     catalog = with_.catalog
-    shared = (frame, catalog, with_.largest)
+    shared = (frame, catalog, with_.ledger, with_.largest)
     return {
         "/os-availability-zone": zones.Zones(frame, catalog),
         "/os-availability-zone/detail": zones.ZonesDetail(frame, catalog),

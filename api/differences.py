@@ -33,6 +33,12 @@ def _text_cpu(hypervisor: dict[str, Any]) -> None:
         hypervisor["cpu_info"] = ""
 
 
+def _no_empty_servers(hypervisor: dict[str, Any]) -> None:
+    """Before 2.75 a hypervisor without servers has no list of them."""
+    if hypervisor.get("servers") == []:
+        del hypervisor["servers"]
+
+
 def number_of(identifier: str) -> int:
     """The number that stands for a UUID where an old version wants one."""
     return int(identifier.replace("-", "")[:7], 16)
@@ -56,6 +62,7 @@ ROWS: tuple[Row, ...] = (
     Added((2, 19), "server", ("description",)),
     Added((2, 19), "server-create", ("description",)),
     Added((2, 19), "server-update", ("description",)),
+    Served("instance-actions-of-the-deleted", since=(2, 21)),
     Added((2, 26), "server", ("tags",)),
     Added((2, 26), "servers?", ("tags", "tags-any", "not-tags", "not-tags-any")),
     Served("server-tags", since=(2, 26)),
@@ -65,6 +72,7 @@ ROWS: tuple[Row, ...] = (
     Removed((2, 47), "server-flavor", ("id", "links")),
     Added((2, 47), "server-flavor", ("vcpus", "ram", "disk", "ephemeral", "swap",
                                      "original_name")),
+    Added((2, 51), "instance-action-for-members", ("events",)),
     Added((2, 52), "server-create", ("tags",)),
     Changed((2, 53), "os-service", _numeric),
     Changed((2, 53), "hypervisor", _numeric),
@@ -73,6 +81,8 @@ ROWS: tuple[Row, ...] = (
     Served("os-service-disable", before=(2, 53)),
     Served("os-service-disable-log-reason", before=(2, 53)),
     Added((2, 53), "hypervisors?", ("hypervisor_hostname_pattern", "with_servers")),
+    Added((2, 53), "hypervisor?", ("with_servers",)),
+    Added((2, 53), "hypervisor", ("servers",)),
     Added((2, 55), "flavor", ("description",)),
     Added((2, 55), "flavor-create", ("description",)),
     Served("flavor-update", since=(2, 55)),
@@ -95,6 +105,8 @@ ROWS: tuple[Row, ...] = (
     Strict((2, 75), "servers?"),
     Strict((2, 75), "flavors?"),
     Strict((2, 75), "hypervisors?"),
+    Strict((2, 75), "hypervisor?"),
+    Changed((2, 75), "hypervisor", _no_empty_servers),
     Strict((2, 75), "os-services?"),
     Strict((2, 58), "instance-actions?"),
     Added((2, 84), "instance-action-event", ("details",)),
@@ -105,6 +117,7 @@ ROWS: tuple[Row, ...] = (
     Added((2, 88), "hypervisor", ("uptime",)),
     Served("hypervisor-statistics", before=(2, 88)),
     Served("hypervisor-uptime", before=(2, 88)),
+    Added((2, 90), "server-for-members", (f"{ATTR}:hostname",)),
     Added((2, 90), "server-create", ("hostname",)),
     Added((2, 90), "server-update", ("hostname",)),
     Added((2, 96), "server", ("pinned_availability_zone",)),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from typing import Any
 
 from api.call import Call, Document
 from api.differences import number_of
-from api.listing import next_link, page_size
+from api.listing import collect, next_link, page_size
 from api.operations import Frame, Resource, operation
-from api.schemas.aggregates import HYPERVISORS
-from api.services import list_hosts
-from paddock.clients import CatalogClient
+from api.schemas.aggregates import HYPERVISOR, HYPERVISORS
+from api.schemas.common import is_set
+from api.services import is_up, list_hosts
+from paddock.clients import CatalogClient, LedgerClient
 from paddock.errors import BadRequest, NotFound
-from paddock.records import HostRecord
+from paddock.records import HostRecord, Listing
 
 DAY = 86400
 SUMMED = ("current_workload", "disk_available_least", "free_disk_gb", "free_ram_mb", "local_gb",
@@ -28,9 +30,12 @@ class HypervisorBase(Resource):
     :param largest: rows of a page at most
     """
 
-    def __init__(self, frame: Frame, catalog: CatalogClient, largest: int) -> None:
+    def __init__(
+        self, frame: Frame, catalog: CatalogClient, ledger: LedgerClient, largest: int
+    ) -> None:
         super().__init__(frame)
         self._catalog = catalog
+        self._ledger = ledger
         self._largest = largest
 
     def _all(self, call: Call) -> list[HostRecord]:
@@ -40,14 +45,33 @@ class HypervisorBase(Resource):
     def _list(self, call: Call, path: str, view: Any) -> Document:
         records = self._page(call)
         most = page_size(call.query, self._largest)
-        answer: Document = {
-            "hypervisors": [
-                self.shape(call, "hypervisor", view(record)) for record in records[:most]
-            ]
-        }
+        answer: Document = {"hypervisors": self._shown(call, records[:most], view)}
         if 0 < most < len(records):
             answer["hypervisors_links"] = next_link(call, path, records[most - 1].id)
         return answer
+
+    def _shown(self, call: Call, records: list[HostRecord], view: Any) -> list[Document]:
+        servers = self._servers(call, [record.host for record in records])
+        return [
+            self.shape(call, "hypervisor", view(record) | servers.get(record.host, {}))
+            for record in records
+        ]
+
+    def _servers(self, call: Call, hosts: list[str]) -> dict[str, Document]:
+        """For each host the field of its servers, when the query asks for it."""
+        if not hosts or not is_set(call.query, "with_servers"):
+            return {}
+        records = collect(
+            lambda listing: self._ledger.list_instances(call.ctxt, listing),
+            Listing(filters={"all_tenants": True, "host": hosts}),
+            sys.maxsize,
+            "id",
+        )
+        found: dict[str, list[Document]] = {host: [] for host in hosts}
+        for record in records:
+            if record.host in found:
+                found[record.host].append({"uuid": record.id, "name": record.name})
+        return {host: {"servers": servers} for host, servers in found.items()}
 
     def _page(self, call: Call) -> list[HostRecord]:
         records = self._all(call)
@@ -91,11 +115,11 @@ class HypervisorsDetail(HypervisorBase):
 class Hypervisor(HypervisorBase):
     """``/os-hypervisors/{hypervisor_id}``: by its id or its host's name."""
 
-    @operation("hypervisor-show", "Show a hypervisor")
+    @operation("hypervisor-show", "Show a hypervisor", query=HYPERVISOR)
     def on_get(self, call: Call, hypervisor_id: str) -> Document:
         """The whole document."""
-        document = full(self._find(call, hypervisor_id))
-        return {"hypervisor": self.shape(call, "hypervisor", document)}
+        (document,) = self._shown(call, [self._find(call, hypervisor_id)], full)
+        return {"hypervisor": document}
 
 
 class HypervisorUptime(HypervisorBase):
@@ -123,11 +147,10 @@ class HypervisorStatistics(HypervisorBase):
 
 def brief(record: HostRecord) -> Document:
     """A hypervisor in a short list."""
-    is_up = record.state == "up" and not record.forced_down
     return {
         "id": record.id,
         "hypervisor_hostname": record.host,
-        "state": "up" if is_up else "down",
+        "state": "up" if is_up(record) else "down",
         "status": "disabled" if record.disabled else "enabled",
     }
 
@@ -147,7 +170,6 @@ def full(record: HostRecord) -> Document:
             "hypervisor_version": record.hypervisor_version,
             "host_ip": record.address,
             "service": service,
-            "servers": [],
             "cpu_info": {},
             "uptime": uptime(record),
         }

@@ -19,20 +19,33 @@ from paddock.records import ActionRecord, Listing, StepRecord
 RESULTS = {"succeeded": "Success", "failed": "Error", "superseded": "Error"}
 
 
-class InstanceActions(Resource):
+class InstanceActionBase(Resource):
+    """What both resources share."""
+
+    def __init__(self, frame: Frame, ledger: LedgerClient) -> None:
+        super().__init__(frame)
+        self._ledger = ledger
+
+    def _admit(self, call: Call, server_id: str) -> None:
+        """Old versions do not find what was asked of a server that is deleted."""
+        if not self.frame.differences.serves("instance-actions-of-the-deleted", call.version):
+            self._ledger.get_instance(call.ctxt, server_id)
+
+
+class InstanceActions(InstanceActionBase):
     """The list.
 
     :param largest: rows of a page at most
     """
 
     def __init__(self, frame: Frame, ledger: LedgerClient, largest: int) -> None:
-        super().__init__(frame)
-        self._ledger = ledger
+        super().__init__(frame, ledger)
         self._largest = largest
 
     @operation("instance-actions", "List what was asked of a server", query=LIST)
     def on_get(self, call: Call, server_id: str) -> Document:
         """Newest first."""
+        self._admit(call, server_id)
         most = page_size(call.query, self._largest)
         asked = Listing(filters=interval(call.query), marker=call.query.get("marker"))
         records = collect(
@@ -49,24 +62,24 @@ class InstanceActions(Resource):
         return answer
 
 
-class InstanceAction(Resource):
+class InstanceAction(InstanceActionBase):
     """One action, by its request's id."""
-
-    def __init__(self, frame: Frame, ledger: LedgerClient) -> None:
-        super().__init__(frame)
-        self._ledger = ledger
 
     @operation("instance-action", "Show what became of a request")
     def on_get(self, call: Call, server_id: str, request_id: str) -> Document:
         """With its events, one for each step."""
+        self._admit(call, server_id)
         record = self._ledger.get_action(call.ctxt, server_id, request_id)
         document = self.shape(call, "instance-action", view(call, record))
-        document["events"] = [
+        events = [
             self.shape(call, "instance-action-event", _event(call, record, step))
             for step in record.steps
             if step.started_at
         ]
-        return {"instanceAction": document}
+        shown: Document = {"events": events}
+        if not call.is_admin:
+            shown = self.shape(call, "instance-action-for-members", shown)
+        return {"instanceAction": document | shown}
 
 
 def view(call: Call, record: ActionRecord) -> Document:

@@ -153,10 +153,14 @@ class Differences:
         narrowed["properties"] = {k: v for k, v in properties.items() if k not in hidden}
         return narrowed
 
+    def serves(self, operation: str, version: Version) -> bool:
+        """Whether that version has the operation."""
+        row = self._served.get(operation)
+        return row is None or row.since <= version < row.before
+
     def check_served(self, operation: str, version: Version) -> None:
         """Raise NotFound when that version has no such operation."""
-        row = self._served.get(operation)
-        if row and not row.since <= version < row.before:
+        if not self.serves(operation, version):
             raise NotFound(f"Version {show(version)} of the API has no such resource.")
 
     def _find_hidden(self, resource: str, version: Version) -> frozenset[str]:

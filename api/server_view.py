@@ -35,8 +35,11 @@ def full(call: Call, record: InstanceRecord, differences: Differences) -> Docume
         document["progress"] = record.progress
     if status in WITH_FAULT and record.fault:
         document["fault"] = _fault(call, record)
+    hostname = {"OS-EXT-SRV-ATTR:hostname": hostname_of(record.name)}
     if call.is_admin:
-        document |= _for_admins(record)
+        document |= hostname | _for_admins(record)
+    else:
+        document |= differences.shape("server-for-members", hostname, call.version)
     return differences.shape("server", document, call.version)
 
 
@@ -66,7 +69,7 @@ def _common(call: Call, record: InstanceRecord, status: str) -> Document:
         "locked_reason": record.locked_reason,
         "tags": [],
         "trusted_image_certificates": None,
-        "pinned_availability_zone": None,
+        "pinned_availability_zone": record.wanted_zone,
     }
 
 
@@ -79,7 +82,6 @@ def _extensions(record: InstanceRecord) -> Document:
         "OS-EXT-STS:power_state": record.power_state,
         "OS-SRV-USG:launched_at": micros(record.launched_at),
         "OS-SRV-USG:terminated_at": micros(record.terminated_at),
-        "OS-EXT-SRV-ATTR:hostname": hostname_of(record.name),
         "os-extended-volumes:volumes_attached": [],
         "config_drive": "",
         "key_name": None,

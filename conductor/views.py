@@ -114,7 +114,7 @@ def _instance(
             instance,
             "id name description project_id user_id vm_state task_state power_state "
             "host disk_host zone generation image_id flavor locked fault reservation_id "
-            "launch_index deleted",
+            "launch_index deleted wanted_zone",
         ),
         hypervisor_hostname=instance.host,
         metadata=instance.details.get("metadata", {}),

@@ -40,6 +40,7 @@ CONTRACT = Contract(
         ),
         "1.1": (
             "HelloAnswer.rpc_version", "HeartbeatAnswer.rpc_version", "Ticket.rpc_version",
+            "InstanceRecord.wanted_zone",
             "HostRecord.rpc_version", "Hello.booted", "Found.action_id", "Found.worked_on",
         ),
     }

@@ -56,6 +56,7 @@ ACTIONS = {
         "aggregate-set-metadata", "set_metadata", record({"metadata": _METADATA}, ("metadata",))
     ),
 }
+HYPERVISOR = Query("hypervisor?", record({"with_servers": FLAG}))
 HYPERVISORS = Query(
     "hypervisors?",
     record(

@@ -80,7 +80,10 @@ class PortRecord(Record, frozen=True, kw_only=True):
 
 
 class InstanceRecord(Record, frozen=True, kw_only=True):
-    """An instance as the API shows it."""
+    """An instance as the API shows it.
+
+    :ivar wanted_zone: the zone that its creation asked for, None when any would do
+    """
 
     id: str
     name: str
@@ -111,6 +114,7 @@ class InstanceRecord(Record, frozen=True, kw_only=True):
     launched_at: str | None
     terminated_at: str | None
     deleted: bool
+    wanted_zone: str | None = None
 
 
 class StepRecord(Record, frozen=True, kw_only=True):

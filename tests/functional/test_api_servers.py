@@ -337,6 +337,24 @@ def test_a_locked_servers_metadata_stays(member: Client, admin: Client, server: 
     assert member.put(path, {"metadata": {}}).status_code == 200
 
 
+def test_the_host_name_is_an_administrators_before_it_is_everybodys(
+    member: Client, admin: Client, server: str
+) -> None:
+    field = "OS-EXT-SRV-ATTR:hostname"
+    for version, to_admins, to_members in (("2.2", False, False), ("2.3", True, False),
+                                           ("2.89", True, False),
+                                           ("2.90", True, True)):  # fmt: skip
+        for client, seen in ((admin, to_admins), (member, to_members)):
+            found = client.get(f"servers/{server}", version=f"compute {version}").json["server"]
+            assert (field in found) is seen
+
+
+def test_the_pinned_zone_is_the_one_asked_for(create: Create, member: Client) -> None:
+    for wanted in ("az1", None):
+        made = create(member, availability_zone=wanted, networks="none").json["server"]["id"]
+        assert member.show(made)["pinned_availability_zone"] == wanted
+
+
 def test_parts_that_clients_ask_for_are_there(member: Client, server: str) -> None:
     assert member.get(f"servers/{server}/tags").json == {"tags": []}
     assert member.get(f"servers/{server}/tags", version="compute 2.25").status_code == 404
@@ -394,3 +412,21 @@ def test_actions_are_listed_with_their_steps(member: Client, admin: Client, serv
     assert member.get(f"{path}x").status_code == 404
     old = member.get(path, version="compute 2.1").json["instanceAction"]
     assert "updated_at" not in old
+    for client, version, seen in ((member, "2.50", False), (member, "2.51", True),
+                                  (admin, "2.1", True)):  # fmt: skip
+        shown = client.get(path, version=f"compute {version}").json["instanceAction"]
+        assert ("events" in shown) is seen
+
+
+def test_what_was_asked_of_a_deleted_server_is_found_from_its_version_on(
+    create: Create, member: Client
+) -> None:
+    answer = create(member, networks="none")
+    made = answer.json["server"]["id"]
+    member.await_state(made, "active")
+    member.delete(f"servers/{made}")
+    member.await_gone(made)
+    path = f"servers/{made}/os-instance-actions"
+    for below in (path, f"{path}/{answer.headers['X-Compute-Request-Id']}"):
+        assert member.get(below, version="compute 2.20").status_code == 404
+        assert member.get(below, version="compute 2.21").status_code == 200

@@ -155,6 +155,22 @@ def test_hypervisors_have_addresses_uptimes_and_resources(admin: Client) -> None
     assert admin.get("os-hypervisors/nothing").status_code == 404
 
 
+def test_hypervisors_name_their_servers_when_asked(admin: Client, server: str) -> None:
+    host = admin.show(server)["OS-EXT-SRV-ATTR:host"]
+    one = {"uuid": server, "name": "machine"}
+    for path in ("os-hypervisors", "os-hypervisors/detail"):
+        asked = admin.get(f"{path}?with_servers=1").json["hypervisors"]
+        assert one in next(row for row in asked if row["hypervisor_hostname"] == host)["servers"]
+        assert all("servers" in row for row in asked)
+        old = admin.get(f"{path}?with_servers=1", version="compute 2.74").json["hypervisors"]
+        assert all(row.get("servers", [one]) for row in old)
+        for query, version in (("", "2.53"), ("", "2.96"), ("?with_servers=1", "2.52")):
+            rows = admin.get(f"{path}{query}", version=f"compute {version}").json["hypervisors"]
+            assert not any("servers" in row for row in rows)
+    assert one in admin.get(f"os-hypervisors/{host}?with_servers=1").json["hypervisor"]["servers"]
+    assert "servers" not in admin.get(f"os-hypervisors/{host}").json["hypervisor"]
+
+
 def test_a_zones_hosts_tell_whether_they_are_enabled_and_alive(admin: Client) -> None:
     path = f"os-services/{service_of(admin, 'h2')['id']}"
 
