@@ -13,7 +13,7 @@ TEXT = """\
 This section is made by `.venv/bin/python -m docs` from `tests/simulation/mutations.py`.
 
 {killed}
-No schedule is known that notices these. Where a reason is given, it is what the code suggests, not what was proven:
+No schedule is known that notices these. A reason is what the code suggests, not a proof:
 
 {spared}"""
 
