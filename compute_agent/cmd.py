@@ -29,6 +29,7 @@ from compute_agent.queries import Queries  # noqa: E402
 from compute_agent.reconcile import Reconciler  # noqa: E402
 from compute_agent.runner import Runner  # noqa: E402
 from compute_agent.slots import Slots  # noqa: E402
+from compute_agent.watcher import Around  # noqa: E402
 from paddock import rpc  # noqa: E402
 from paddock.clients import ConductorClient  # noqa: E402
 from paddock.process import run  # noqa: E402
@@ -87,14 +88,14 @@ def assemble(
     lease = Lease(compute.lease)
     directory = Path(conf.state_path) / "agent"
     memory = LastActions(directory / "actions")
-    around = (identity, conductor, driver, slots, lease, memory)
-    observer = Observer(*around, compute.observe_interval)
+    around = Around(identity, conductor, driver, slots, lease, memory)
+    observer = Observer(around, compute.observe_interval)
     performer = Performer(conf, identity, driver, slots, lease, memory)
     runner = Runner(conf, identity, conductor, performer, slots, lease)
     facts = Facts(
         identity, driver, observer.on_change, directory / "facts", compute.heartbeat_interval
     )
-    reconciler = Reconciler(*around, facts, compute.heartbeat_interval)
+    reconciler = Reconciler(around, facts, compute.heartbeat_interval)
     queries = Queries(identity, conductor, driver)
 
     def tell_inventory(sent_at: float) -> None:

@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 SILENT_SECONDS = 30.0
 
 
-class Facts:
+class Facts(Timer):
     """Connects the driver once the cloud is known, and asks it again and again.
 
     :param on_change: what the driver calls when a guest changes by itself
@@ -40,6 +40,7 @@ class Facts:
         file: Path,
         interval: float,
     ) -> None:
+        super().__init__(self._ask, interval, "facts")
         self._identity = identity
         self._driver = driver
         self._on_change = on_change
@@ -48,20 +49,7 @@ class Facts:
         self._asked = time.monotonic()
         self._file = file
         self._latest = kept(file, HostFacts) or _nothing()
-        self._timer = Timer(self._ask, interval, "facts")
         self.on_connect: Callable[[], object] = lambda: None
-
-    def start(self) -> None:
-        """Begin to ask."""
-        self._timer.start()
-
-    def stop(self, timeout: float) -> None:
-        """Ask no more."""
-        self._timer.stop(timeout)
-
-    def kick(self) -> None:
-        """Ask now."""
-        self._timer.kick()
 
     def latest(self) -> HostFacts:
         """The last answer, also a former process's; no resources before the first of all.

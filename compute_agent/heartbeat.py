@@ -20,7 +20,7 @@ from paddock.service import Timer
 LOG = logging.getLogger(__name__)
 
 
-class Heartbeats:
+class Heartbeats(Timer):
     """Hello until it is answered, then heartbeats.
 
     :param restarts: whether instances that ran before the host booted are to run again
@@ -42,6 +42,7 @@ class Heartbeats:
         on_stale: Callable[[], object],
         interval: float,
     ) -> None:
+        super().__init__(self.beat, interval, "heartbeat")
         self._identity = identity
         self._epochs = epochs
         self._zone = zone
@@ -54,19 +55,6 @@ class Heartbeats:
         self._on_stale = on_stale
         self._known = False
         self._silent = False
-        self._timer = Timer(self.beat, interval, "heartbeat")
-
-    def start(self) -> None:
-        """Begin; the conductor need not be there yet."""
-        self._timer.start()
-
-    def stop(self, timeout: float) -> None:
-        """Send no more."""
-        self._timer.stop(timeout)
-
-    def kick(self) -> None:
-        """Send the next one now."""
-        self._timer.kick()
 
     def beat(self) -> None:
         """One round; what goes wrong is logged once and tried again in the next."""

@@ -7,13 +7,9 @@ import threading
 import time
 from collections.abc import Collection
 
-from compute_agent.drivers.base import Driver
-from compute_agent.epoch import Identity
-from compute_agent.lease import Lease
-from compute_agent.memory import Known, LastActions
-from compute_agent.slots import Slots
+from compute_agent.memory import Known
+from compute_agent.watcher import Around, Watcher
 from paddock.actions import Seen
-from paddock.clients import ConductorClient
 from paddock.errors import PaddockError
 from paddock.logs import carried
 from paddock.records import Found, Observation
@@ -25,31 +21,16 @@ ALL = ""
 """Stands for every instance where the id of one may stand."""
 
 
-class Observer:
+class Observer(Watcher):
     """Looks at guests in a thread of its own.
 
     What was told and did not change is told again only at every sixth periodic look.
 
-    :param slots: an instance whose slot is taken is not idle
     :param interval: seconds between looks at all guests
     """
 
-    def __init__(
-        self,
-        identity: Identity,
-        conductor: ConductorClient,
-        driver: Driver,
-        slots: Slots[object],
-        lease: Lease,
-        memory: LastActions,
-        interval: float,
-    ) -> None:
-        self._identity = identity
-        self._conductor = conductor
-        self._driver = driver
-        self._slots = slots
-        self._lease = lease
-        self._memory = memory
+    def __init__(self, around: Around, interval: float) -> None:
+        super().__init__(around)
         self._interval = interval
         self._told: dict[str, Observation] = {}
         self._looks = 0

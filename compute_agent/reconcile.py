@@ -7,14 +7,11 @@ from collections.abc import Callable, Set
 
 import msgspec
 
-from compute_agent.drivers.base import Driver
-from compute_agent.epoch import Identity
 from compute_agent.facts import Facts
-from compute_agent.lease import Lease, now
-from compute_agent.memory import Known, LastActions
-from compute_agent.slots import Slots
+from compute_agent.lease import now
+from compute_agent.memory import Known
+from compute_agent.watcher import Around, Watcher
 from paddock.actions import Seen
-from paddock.clients import ConductorClient
 from paddock.errors import PaddockError
 from paddock.records import Found, Verdict
 from paddock.service import Timer
@@ -22,32 +19,16 @@ from paddock.service import Timer
 LOG = logging.getLogger(__name__)
 
 
-class Reconciler:
+class Reconciler(Watcher):
     """Reconciles when ordered and after every lapse, again and again until it succeeds.
 
-    :param slots: a removal takes the instance's slot
     :param facts: says whether the hypervisor answers, without which nothing is known
     :param interval: seconds between tries
     :ivar on_done: called after each time, so that waiting steps begin at once
     """
 
-    def __init__(
-        self,
-        identity: Identity,
-        conductor: ConductorClient,
-        driver: Driver,
-        slots: Slots[object],
-        lease: Lease,
-        memory: LastActions,
-        facts: Facts,
-        interval: float,
-    ) -> None:
-        self._identity = identity
-        self._conductor = conductor
-        self._driver = driver
-        self._slots = slots
-        self._lease = lease
-        self._memory = memory
+    def __init__(self, around: Around, facts: Facts, interval: float) -> None:
+        super().__init__(around)
         self._facts = facts
         self._present: set[str] = set()
         self._ordered_at = float("-inf")
