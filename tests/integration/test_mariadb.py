@@ -103,9 +103,11 @@ def test_extra_specs_that_are_added_at_once_are_all_there(admin: Client) -> None
     specs = {f"hw:{number}": str(number) for number in range(8)}
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(
-            lambda item: admin.post(
-                f"flavors/{key}/os-extra_specs", {"extra_specs": dict([item])}
-            ).status_code,
+            lambda item: (
+                admin.post(
+                    f"flavors/{key}/os-extra_specs", {"extra_specs": dict([item])}
+                ).status_code
+            ),
             specs.items(),
         )
         assert set(answers) == {200}
