@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -9,6 +11,7 @@ import msgspec
 from defusedxml.ElementTree import fromstring
 
 from api.schemas.common import JSON, XML
+from api.validation import refuse_halves
 from paddock.errors import BadRequest, TooLarge, UnsupportedMediaType
 
 
@@ -62,13 +65,32 @@ def decode(raw: bytes, kind: str) -> dict[str, Any]:
 
 def _decode_json(raw: bytes) -> Any:
     try:
-        return msgspec.json.decode(raw)
+        document = msgspec.json.decode(raw)
+        json.loads(raw, object_pairs_hook=_refuse_twins, parse_int=str, parse_float=str)
     except UnicodeDecodeError:
         raise BadRequest("The body must be JSON in UTF-8.") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.") from None
     except msgspec.DecodeError as error:
+        _refuse_halves(raw)
         raise BadRequest(f"The body must be JSON: {error}.") from None
+    return document
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names come once each."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadRequest(f"The name {name[:60]!a} must come only once in an object.")
+        found[name] = value
+    return found
+
+
+def _refuse_halves(raw: bytes) -> None:
+    """Name the field that holds half of a surrogate pair, if that is what is wrong."""
+    with suppress(ValueError, RecursionError):
+        refuse_halves(json.loads(raw))
 
 
 def decode_xml(raw: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import falcon
 import msgspec
+from falcon.util import mediatypes
 
 from api.call import call_of
 from api.schemas.common import JSON, XML
@@ -38,7 +39,9 @@ def answer(req: falcon.Request, resp: falcon.Response, error: errors.PaddockErro
     call = call_of(req)
     resp.status = error.status
     resp.text = None
-    resp.data, resp.content_type = render(error, call.service, wants_xml(req))
+    resp.data, resp.content_type = render(
+        error, call.service, wants_xml(req.get_header("Accept"), req.content_type)
+    )
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         resp.set_header("Retry-After", str(RETRY_SECONDS))
     if error.status == HTTPStatus.UNAUTHORIZED:
@@ -65,12 +68,14 @@ def _xml(error: errors.PaddockError) -> bytes:
     return text
 
 
-def wants_xml(req: falcon.Request) -> bool:
+def wants_xml(accept: str | None, content_type: str | None) -> bool:
     """Whether the error should be XML: Accept prefers it, or says nothing to an XML body."""
-    accept = req.get_header("Accept")
     if accept and accept.strip() != "*/*":
-        return req.client_prefers([JSON, XML]) == XML
-    kind = (req.content_type or "").partition(";")[0].strip().lower()
+        try:
+            return mediatypes.best_match([JSON, XML], accept) == XML
+        except ValueError:  # it is no list of media types
+            return False
+    kind = (content_type or "").partition(";")[0].strip().lower()
     return kind in (XML, "text/xml")
 
 

@@ -29,7 +29,9 @@ class _FaultTask(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         found = self.request.error
-        body, content_type = faults.render(_as_ours(found.code, self.channel.adj), "", as_xml=False)
+        sent = self.request.headers
+        as_xml = faults.wants_xml(sent.get("ACCEPT"), sent.get("CONTENT_TYPE"))
+        body, content_type = faults.render(_as_ours(found.code, self.channel.adj), "", as_xml)
         self.status = f"{found.code} {found.reason}"
         request_id = f"req-{uuid.uuid4()}"
         self.response_headers += [
@@ -42,11 +44,17 @@ class _FaultTask(ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
+class _HeadersTooLarge(TooLarge):
+    status = 431
+
+
 def _as_ours(code: int, limits: Any) -> PaddockError:
     if code == 413:
         return TooLarge(f"The body must be shorter than {limits.max_request_body_size} bytes.")
     if code == 431:
-        return TooLarge(f"The headers must be shorter than {limits.max_request_header_size} bytes.")
+        return _HeadersTooLarge(
+            f"The headers must be shorter than {limits.max_request_header_size} bytes."
+        )
     if code >= 500 and code != 501:
         return PaddockError()
     return BadRequest("The request is not well-formed HTTP.")

@@ -99,7 +99,19 @@ def refuse_controls(document: Any) -> None:
     """Raise BadRequest when any string holds a control character or the nesting is too deep."""
     for path, value in walk(document, (), DEEPEST):
         if any(character < " " and character not in "\t\n\r" for character in value):
-            raise BadRequest(f"{_short(field_name(path))} must not hold control characters.")
+            raise BadRequest(f"{_named(path)} must not hold control characters.")
+
+
+def refuse_halves(document: Any) -> None:
+    """Raise BadRequest when any string holds half of a surrogate pair, which is no character."""
+    for path, value in walk(document, (), DEEPEST):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise BadRequest(f"{_named(path)} must not hold half of a surrogate pair.")
+
+
+def _named(path: Iterable[str | int]) -> str:
+    """A field in a sentence about its characters, which may be those that cannot be shown."""
+    return _short(ascii(field_name(path))[1:-1])
 
 
 def walk(
@@ -112,7 +124,7 @@ def walk(
         yield path, value
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield path, name
+            yield (*path, name), name
             yield from walk(item, (*path, name), deepest - 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):

@@ -12,7 +12,7 @@ from conductor.db.models import Host, Instance, Pause
 from conductor.placement import capabilities, is_up
 from conductor.policy import Policy
 from conductor.turn import Turn
-from paddock.actions import ACTIONS, Action, VmState
+from paddock.actions import ACTIONS, Action, VmState, asked
 from paddock.context import RequestContext
 from paddock.errors import (
     BadRequest,
@@ -133,9 +133,10 @@ def _idle(case: Case) -> None:
     if busy is None or case.action.supersedes or not case.action.steps:
         return
     going_on = case.turn.get(ActionRow, busy)
-    verb = going_on.verb if going_on else "another action"
+    verb = asked(going_on.verb) if going_on else "another action"
     raise InstanceBusy(
-        f"Cannot '{case.request.verb}' instance {case.instance.id} while '{verb}' is going on.",
+        f"Cannot '{asked(case.request.verb)}' instance {case.instance.id} while '{verb}' "
+        "is going on.",
         action=verb,
     )
 
@@ -151,7 +152,7 @@ def _state(case: Case) -> None:
         return
     fitting = " or ".join(sorted(state.value for state in allowed))
     raise kind(
-        f"Cannot '{case.request.verb}' instance {case.instance.id} while it is in vm_state "
+        f"Cannot '{asked(case.request.verb)}' instance {case.instance.id} while it is in vm_state "
         f"{found}; it must be {fitting}."
     )
 
@@ -173,4 +174,6 @@ def _needs_host(case: Case) -> bool:
 def _capable(case: Case) -> None:
     needed = case.action.capability
     if needed and case.host and needed not in capabilities(case.host):
-        raise Unsupported(f"The hypervisor of host {case.host.name} cannot {case.request.verb}.")
+        raise Unsupported(
+            f"The hypervisor of host {case.host.name} cannot {asked(case.request.verb)}."
+        )

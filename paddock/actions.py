@@ -169,6 +169,11 @@ _ROWS = (
 ACTIONS: dict[str, Action] = {row.verb: row for row in _ROWS}
 
 
+def asked(verb: str) -> str:
+    """The name by which users ask for an action: both kinds of reboot have the same."""
+    return "reboot" if verb in ("reboot-soft", "reboot-hard") else verb
+
+
 OBSERVATIONS: dict[tuple[VmState, Seen], tuple[VmState, PowerState]] = {
     (_S.ACTIVE, Seen.RUNNING): (_S.ACTIVE, PowerState.RUNNING),
     (_S.ACTIVE, Seen.PAUSED): (_S.PAUSED, PowerState.PAUSED),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import pytest
 import requests
@@ -126,7 +127,21 @@ def test_what_is_no_proper_request_gets_a_fault_and_an_id(
     assert headers["content-type"] == "application/json"
     (fault,) = json.loads(body).values()
     assert fault["message"]
+    assert fault["code"] == int(status)
     assert ("shorter than" in fault["message"]) is (status in ("413 ", "431 "))
+
+
+def test_a_body_too_large_to_be_read_is_refused_in_the_format_asked_for(
+    server: HttpServer,
+) -> None:
+    raw = b"POST / HTTP/1.1\r\nContent-Length: 9999999999\r\n"
+    for more in (b"Accept: application/xml\r\n\r\n", b"Content-Type: application/xml\r\n\r\n"):
+        first, headers, body = send_raw(server, raw + more)
+        assert first.startswith("413 ")
+        assert headers["content-type"].startswith("application/xml")
+        assert fromstring(body).tag.endswith("overLimit")
+    _, headers, _ = send_raw(server, raw + b"Accept: nonsense\r\n\r\n")
+    assert headers["content-type"] == "application/json"
 
 
 def test_a_body_in_chunks_is_read(server: HttpServer) -> None:

@@ -103,6 +103,15 @@ def test_what_goes_one_way_comes_back(
     member.await_state(server, "active")
 
 
+def test_refusals_name_the_verb_that_was_sent(member: Client, server: str) -> None:
+    member.act(server, "vm-poweroff", {})
+    member.await_state(server, "powered_off")
+    for kind in ("SOFT", "HARD"):
+        answer = member.act(server, "reboot", {"type": kind})
+        assert answer.status_code == 409
+        assert "Cannot 'reboot' instance" in answer.json["conflictingRequest"]["message"]
+
+
 @pytest.mark.parametrize("kind", ["SOFT", "HARD"])
 def test_a_server_reboots(member: Client, server: str, kind: str) -> None:
     assert member.act(server, "reboot", {"type": kind}).status_code == 202

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from api import bodies, differences
 from api.schemas import server_actions, servers
 from api.schemas.common import JSON, XML
-from api.validation import Validation
+from api.validation import Validation, refuse_controls
 from paddock.errors import BadRequest, UnsupportedMediaType
 
 VALIDATION = Validation(differences.build())
@@ -69,6 +69,40 @@ def test_other_xml_is_a_bad_request(raw: bytes) -> None:
 def test_what_is_no_json_object_is_a_bad_request(raw: bytes) -> None:
     with pytest.raises(BadRequest):
         bodies.decode(raw, JSON)
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (b'{"pause": null, "pause": null}', "'pause' must come only once"),
+        (b'{"server": {"a": 1, "b": {"c": 1, "c": 2}}}', "'c' must come only once"),
+        (b'{"server": {"name": "\\ud83d"}}', r"^server.name must not hold half of a surrogate"),
+        (b'{"\\udc00": 1}', r"udc00 must not hold half of a surrogate pair"),
+    ],
+)
+def test_json_that_says_nothing_certain_is_refused_by_name(raw: bytes, named: str) -> None:
+    with pytest.raises(BadRequest, match=named) as caught:
+        bodies.decode(raw, JSON)
+    assert caught.value.message.isascii()
+
+
+def test_json_of_every_kind_is_read() -> None:
+    raw = (
+        b'{"a": [1, -2.5e3, 12345678901234567890123, true, null, "\\ud83d\\ude00"], "b": {"a": {}}}'
+    )
+    held = [1, -2500.0, 12345678901234567890123, True, None, "\U0001f600"]
+    assert bodies.decode(raw, JSON) == {"a": held, "b": {"a": {}}}
+
+
+@pytest.mark.parametrize(
+    ("document", "named"),
+    [({"\x00": {}}, r"^\\x00 must not"), ({"server": {"a\x1f": 1}}, r"^server\.a\\x1f must not"),
+     ({"server": ["\x07"]}, r"^server\[0\] must not")],
+)  # fmt: skip
+def test_control_characters_are_refused_by_the_fields_name(document: Any, named: str) -> None:
+    with pytest.raises(BadRequest, match=named) as caught:
+        refuse_controls(document)
+    assert caught.value.message.isprintable()
 
 
 @settings(deadline=None)
