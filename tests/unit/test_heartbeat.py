@@ -168,6 +168,31 @@ def test_a_hung_console_keeps_no_step_waiting(lab: AgentLab) -> None:
     lab.done(StepKind.PAUSE, guest)
 
 
+STEP_OF = {
+    "launched_by": StepKind.REBOOT, "launch": StepKind.REBOOT, "shut_down": StepKind.STOP,
+    "pause": StepKind.PAUSE, "unpause": StepKind.UNPAUSE, "suspend": StepKind.SUSPEND,
+    "resume": StepKind.RESUME, "release": StepKind.POWER_OFF, "destroy": StepKind.DESTROY,
+    "seen": StepKind.PAUSE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["facts", "found", *STEP_OF])
+def test_a_hypervisor_call_that_hangs_stops_neither_heartbeats_nor_other_instances(
+    lab: AgentLab, method: str
+) -> None:
+    lab.started()
+    hung, other = lab.running(), lab.running()
+    mine = hung.id if method in STEP_OF else None
+    lab.driver.control.set(method, Behaviour(hang=True), mine)
+    rows = [lab.run(kind, hung, seconds=600.0) for kind in filter(None, [STEP_OF.get(method)])]
+    eventually(lambda: all(row.starts for row in rows), "the start")
+    before = len(lab.conductor.beats)
+    for kind in (StepKind.PAUSE, StepKind.UNPAUSE, StepKind.POWER_OFF, StepKind.LAUNCH):
+        lab.done(kind, other)
+    eventually(lambda: len(lab.conductor.beats) > before + 3, "further heartbeats")
+    assert [row.outcome for row in rows] == [None] * len(rows)
+
+
 class Sluggish(FakeDriver):
     """Blocks inside C, where green threads cannot help themselves."""
 
