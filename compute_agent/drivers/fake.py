@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 from oslo_config import cfg
 
-from compute_agent.disks import DiskStore, directory_of
+from compute_agent.disks import DiskStore, directory_of, readable
 from compute_agent.drivers.base import (
     UNWATCHED,
     DiskMover,
@@ -141,7 +141,8 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
             if there and there.seen is Seen.PAUSED:
                 self._guests.change(there, Seen.RUNNING)
             else:
-                self._guests.save(boot(guest, launch, disk))
+                with readable(f"Starting {guest.id}"):
+                    self._guests.save(boot(guest, launch, disk))
 
     def shut_down(self, instance_id: str, wait: float, work: Work) -> None:
         """See the base."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from pathlib import Path
 
@@ -98,3 +99,16 @@ def test_a_slow_guest_is_forced_off_after_the_wait(lab: FakeLab) -> None:
 def test_it_can_lack_a_capability(lab: FakeLab) -> None:
     lab.driver.control.set_lacking(["suspend"])
     assert lab.driver.facts().capabilities == ["pause", "move"]
+
+
+def test_a_disk_without_room_fails_a_launch_readably(lab: FakeLab) -> None:
+    guest = lab.guest()
+    lab.driver.launch(guest, launched())
+    lab.driver.shut_down(guest.id, 1.0, quiet())
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024**2, usual[1]))
+    try:
+        with pytest.raises(HypervisorError, match=r"Starting .* failed: "):
+            lab.driver.launch(guest, launched())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
