@@ -128,6 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(arguments)
+    except KeyboardInterrupt:
+        return FAILED
     except Exception:
         traceback.print_exc()
         return FAILED
