@@ -10,18 +10,24 @@ from api.call import Call
 from paddock.errors import BadRequest
 
 NAMESPACE = uuid.UUID("7c0f5d0a-6a55-5d3e-9f0e-1d4b6d1b1c6a")
-_KEY = re.compile(r"[!-~]{1,255}")
+HEADER = "Idempotency-Key"
+DESCRIPTION = "1 to 255 printable ASCII characters"
+PATTERN = "[!-~]{1,255}"
+_KEY = re.compile(PATTERN)
 
 
-def read_key(header: str | None) -> str:
+def read_key(header: str | None, served: bool) -> str:
     """The value of ``Idempotency-Key``; empty when there is none.
 
-    :raises BadRequest: it is not 1 to 255 printable ASCII characters
+    :param served: whether the operation honours it; to others' callers it must not seem so
+    :raises BadRequest: it is not served, or not 1 to 255 printable ASCII characters
     """
     if header is None:
         return ""
+    if not served:
+        raise BadRequest(f"{HEADER} must be left out: a repeat of this request is done again.")
     if not _KEY.fullmatch(header):
-        raise BadRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.")
+        raise BadRequest(f"{HEADER} must be {DESCRIPTION}.")
     return header
 
 

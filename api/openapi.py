@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from api import idempotency
 from api.call import Call, Document
-from api.microversions import MAXIMUM, show
+from api.microversions import MAXIMUM, MINIMUM, show
+from api.middleware import NEW_HEADER
 from api.operations import EVERYBODY, Frame, Operation, Resource, operation
-from api.schemas.common import Body, Schema
+from api.paths import COMPUTE
+from api.schemas.common import JSON, Body, Schema
 from api.validation import DIALECT, full_schema
 
 METHODS = ("get", "put", "post", "delete", "head")
@@ -21,6 +24,22 @@ FAULT: Schema = {
         "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
         "required": ["code", "message"],
     },
+}
+MICROVERSION: Document = {
+    "name": NEW_HEADER,
+    "in": "header",
+    "required": False,
+    "description": f"compute and a microversion from {show(MINIMUM)} to {show(MAXIMUM)}, "
+    f"or latest; {show(MINIMUM)} when it is left out",
+    "schema": {"type": "string", "examples": [f"compute {show(MAXIMUM)}"]},
+}
+KEY: Document = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "required": False,
+    "description": f"{idempotency.DESCRIPTION}; the same request with the same key is done once "
+    "and answered as it was",
+    "schema": {"type": "string", "pattern": f"^{idempotency.PATTERN}$"},
 }
 
 
@@ -72,12 +91,11 @@ class OpenApi(Resource):
         document: Document = {
             "operationId": f"{each.name}-{_slug(path)}",
             "summary": each.summary,
-            "responses": {str(each.status): {"description": "done or accepted"}, "4XX": _fault(),
-                          "5XX": _fault()},
+            "responses": {str(each.status): {"description": "done or accepted"}} | _others(each),
             "security": [] if method.upper() in resource.public else [{"token": []}],
-        }  # fmt: skip
-        if each.query:
-            document["parameters"] = _query(each)
+        }
+        if parameters := _query(each) + ([KEY] if each.keyed else []):
+            document["parameters"] = parameters
         if each.body or each.verbs:
             document["requestBody"] = self._body(each)
         return document
@@ -112,15 +130,26 @@ def _parameters(path: str) -> Document:
         }
         for name in names
     ]
+    if path.startswith(f"{COMPUTE}/"):
+        rows.append(MICROVERSION)
     return {"parameters": rows} if rows else {}
 
 
 def _query(each: Operation) -> list[Document]:
-    assert each.query is not None
-    return [
-        {"name": name, "in": "query", "schema": schema}
-        for name, schema in each.query.schema["properties"].items()
-    ]
+    properties = each.query.schema["properties"] if each.query else {}
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+
+
+def _others(each: Operation) -> Document:
+    """Answers beside the usual one."""
+    more = {
+        str(status): {
+            "description": schema["description"],
+            "content": {JSON: {"schema": schema}},
+        }
+        for status, schema in each.answers.items()
+    }
+    return more | {"4XX": _fault(), "5XX": _fault()}
 
 
 def _fault() -> Document:

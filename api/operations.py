@@ -18,7 +18,7 @@ import msgspec
 from api import bodies, idempotency
 from api.call import Call, Document, call_of
 from api.microversions import Differences
-from api.schemas.common import JSON, UUID, Body, Query
+from api.schemas.common import JSON, UUID, Body, Query, Schema
 from api.validation import Validation, refuse_controls
 from paddock import logs
 from paddock.errors import BadRequest, NotFound
@@ -36,6 +36,8 @@ class Operation:
     :ivar name: unique; the table of microversions may name it
     :ivar verbs: for bodies with exactly one of several keys
     :ivar any_case: whether the keys are read in any case
+    :ivar keyed: whether an idempotency key makes it safe to repeat
+    :ivar answers: schemas of other answers than ``status``'s, by their status
     """
 
     name: str
@@ -45,6 +47,8 @@ class Operation:
     query: Query | None = None
     verbs: Mapping[str, Body] = field(default_factory=dict)
     any_case: bool = False
+    keyed: bool = False
+    answers: Mapping[int, Schema] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,13 @@ def operation(
     query: Query | None = None,
     verbs: Mapping[str, Body] | None = None,
     any_case: bool = False,
+    keyed: bool = False,
+    answers: Mapping[int, Schema] | None = None,
 ) -> Callable[[Handler], Callable[..., None]]:
     """Make a handler a responder; see :class:`Operation` for the arguments."""
-    described = Operation(name, summary, status, body, query, verbs or {}, any_case)
+    described = Operation(
+        name, summary, status, body, query, verbs or {}, any_case, keyed, answers or {}
+    )
 
     def frame(handler: Handler) -> Callable[..., None]:
         @functools.wraps(handler)
@@ -121,7 +129,7 @@ def _admit(
         # What only later versions know was not checked, and is not to have an effect.
         frame.differences.shape(described.query.name, call.query, call.version)
     if req.method in ("POST", "DELETE"):
-        call.key = idempotency.read_key(req.get_header("Idempotency-Key"))
+        call.key = idempotency.read_key(req.get_header(idempotency.HEADER), described.keyed)
     raw = b""
     if described.body or described.verbs:
         raw = bodies.Stream(req.bounded_stream.read, frame.longest).take()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from api.call import Call, Document
 from api.operations import Frame, Resource, operation
 from api.questions import Questions
-from api.schemas.server_actions import VERBS
+from api.schemas.server_actions import CONSOLE, VERBS
 from api.wishes import Wishes
 
 
@@ -22,6 +22,8 @@ class ServerActions(Resource):
         "Do something with a server",
         status=202,
         verbs={verb.name: verb.body for verb in VERBS.values()},
+        keyed=True,
+        answers={200: CONSOLE},
     )
     def on_post(self, call: Call, server_id: str) -> Document | None:
         """Nothing for what was accepted, the console's text for ``os-getConsoleOutput``."""

@@ -70,7 +70,7 @@ class Servers(ServerBase):
         """Ids, names and links."""
         return self._list(call, "/servers", lambda record: server_view.brief(call, record))
 
-    @operation("server-create", "Create servers", status=202, body=schemas.CREATE)
+    @operation("server-create", "Create servers", status=202, body=schemas.CREATE, keyed=True)
     def on_post(self, call: Call) -> Document:
         """Accepted; the server is BUILD until its host has it."""
         wanted = call.body["server"]
@@ -124,7 +124,7 @@ class Server(ServerBase):
             record = self._ledger.get_instance(call.ctxt, server_id)
         return {"server": self.shape(call, "server-updated", self._shown(call, record))}
 
-    @operation("server-delete", "Delete a server", status=204)
+    @operation("server-delete", "Delete a server", status=204, keyed=True)
     def on_delete(self, call: Call, server_id: str) -> None:
         """Accepted in every state; the server is gone once its host is clean."""
         self._wishes.ask_for(call, server_id, "delete", {})

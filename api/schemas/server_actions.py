@@ -24,6 +24,9 @@ _ZONE_CHOICE = record(
     description="null or an object with availability_zone",
 )  # fmt: skip
 
+CONSOLE = record({"output": {"type": "string"}}, ("output",),
+                 description="the console's text, for os-getConsoleOutput")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Verb:

@@ -302,6 +302,40 @@ def test_the_description_holds_the_schemas_that_validate(cloud: Cloud) -> None:
     assert len(named) == len(set(named))
 
 
+def test_the_description_tells_headers_and_every_answer(cloud: Cloud) -> None:
+    described = cloud.stranger().get("/openapi.json").json["paths"]
+    version, key = "OpenStack-API-Version", "Idempotency-Key"
+
+    def names(holder: dict[str, list[dict[str, str]]]) -> list[str]:
+        return [each["name"] for each in holder.get("parameters", []) if each["in"] == "header"]
+
+    for path, item in described.items():
+        assert names(item) == ([version] if path.startswith("/compute/v2.1/") else []), path
+    one = described["/compute/v2.1/servers/{server_id}"]
+    action = described["/compute/v2.1/servers/{server_id}/action"]["post"]
+    for each in (described["/compute/v2.1/servers"]["post"], one["delete"], action):
+        assert names(each) == [key]
+    assert names(described["/compute/v2.1/flavors"]["post"]) == []
+    shown = action["responses"]["200"]["content"]["application/json"]["schema"]
+    assert list(shown["properties"]) == ["output"]
+    assert "202" in action["responses"]
+
+
+def test_a_key_that_would_not_be_honoured_is_refused(admin: Client) -> None:
+    headers = {"Idempotency-Key": "once"}
+    flavor = {"name": "keyed", "vcpus": 1, "ram": 64, "disk": 1}
+    for answer in (
+        admin.post("flavors", {"flavor": flavor}, headers=headers),
+        admin.post("os-aggregates", {"aggregate": {"name": "keyed"}}, headers=headers),
+        admin.delete("flavors/keyed", headers=headers),
+    ):
+        assert answer.status_code == 400
+        assert "Idempotency-Key must be left out" in answer.json["badRequest"]["message"]
+    assert "keyed" not in admin.get("flavors").text
+    assert admin.get("os-aggregates").json["aggregates"] == []
+    assert admin.get("flavors", headers=headers).status_code == 200
+
+
 def test_without_a_conductor_the_answer_is_unavailable(cloud: Cloud) -> None:
     lonely = {
         "DEFAULT": {"transport_url": f"paddock://{uuid.uuid4().hex}/", "call_timeout": 0.3},
