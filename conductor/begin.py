@@ -12,6 +12,7 @@ from conductor.db.models import Action, Host, Instance, Step
 from conductor.placement import objection
 from conductor.supersede import supersede
 from conductor.tickets import ticket
+from conductor.turn import Turn
 from paddock.actions import ACTIONS, LAUNCHING, StepKind, VmState
 from paddock.errors import (
     BadRequest,
@@ -177,9 +178,11 @@ def _delete(case: Case) -> Ticket:
     return _ticket(case, deletion.destroy(case.turn, case.instance, action, ended))
 
 
-def _check_not_destroyed(instance: Instance, steps: list[Step]) -> None:
-    """A deletion that has begun cannot be taken back; it ends by its deadline anyway."""
-    if any(step.kind == StepKind.DESTROY and step.started_at is not None for step in steps):
+def _check_not_destroyed(turn: Turn, instance: Instance) -> None:
+    """A deletion that has begun on any host, also an earlier one than that which goes on, cannot
+    be taken back; it ends by its deadline anyway."""
+    begun = (Step.kind == StepKind.DESTROY.value, Step.started_at.is_not(None))
+    if turn.first(sa.select(Step).where(Step.instance_id == instance.id, *begun)):
         raise InvalidState(f"Instance {instance.id} is being destroyed already.")
 
 
@@ -193,7 +196,7 @@ def _reset(case: Case) -> Ticket:
         raise InvalidState(f"Instance {instance.id} was never launched, so it cannot be active.")
     _seize(case, vm_state=state, task_state=None, busy=None, last_action=None)
     ended, steps = supersede(turn, instance, "os-resetState", cleanup=False)
-    _check_not_destroyed(instance, steps)
+    _check_not_destroyed(turn, instance)
     for host in sorted({step.host for step in steps} | {str(instance.host)}):
         leftovers.order_reconcile(turn, host)
     changes = giving_up.give_up(turn, instance, ended, None) if ended else {}

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from conductor.db.models import Action, Host, Port, Project
 from paddock.actions import Seen
-from paddock.errors import HypervisorError, NotFound, StepRefused
+from paddock.errors import HypervisorError, InvalidState, NotFound, StepRefused
 from paddock.records import Listing
 from tests.fixtures.lab import Lab
 
@@ -164,3 +164,14 @@ def test_delete_takes_the_copy_that_was_fetched_but_never_launched(lab: Lab) -> 
     lab.run()
     assert gone(lab, vm)
     assert lab.world.machines["h3"].found() == []
+
+
+def test_what_an_earlier_delete_has_begun_to_destroy_is_not_reset(lab: Lab) -> None:
+    vm = lab.active("h1")
+    lab.ledger.do(vm, "delete")
+    lab.started("h1")
+    lab.ledger.do(vm, "delete")
+    refused = lab.ledger.ask(vm, "os-resetState", lab.ledger.admin, state="active")
+    assert isinstance(refused, InvalidState)
+    lab.run()
+    assert lab.ledger.instance(vm).deleted
