@@ -137,9 +137,11 @@ def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:
 def progress(turn: Turn, told: Progress) -> None:
     """Bytes that grew move the deadline, up to the hard one.
 
+    :raises StaleEpoch: a newer process speaks for the host
     :raises StepRefused: the step no longer runs under this attempt
     """
     ref = told.step
+    speaking(turn, ref.host, ref.epoch)
     step = turn.get(Step, ref.step_id)
     mine = (ref.host, ref.attempt, "running", ref.epoch)
     if step is None or (step.host, step.attempt, step.status, step.epoch) != mine:

@@ -11,7 +11,7 @@ from conductor.db.models import Host, Step
 from conductor.turn import Turn
 from paddock.actions import Seen
 from paddock.errors import HypervisorError, ServiceUnavailable, StaleEpoch, StepRefused
-from paddock.records import Progress
+from paddock.records import Progress, StepRef
 from tests.fixtures.lab import Lab
 
 
@@ -34,6 +34,18 @@ def test_an_older_process_is_refused_everything(lab: Lab) -> None:
         old.beat()
     with pytest.raises(StaleEpoch):
         old.reconcile()
+
+
+def test_the_progress_of_an_older_process_moves_nothing(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    order = lab.started("h3")
+    old = lab.agents["h3"]
+    ref = StepRef(host="h3", epoch=old.epoch, step_id=order.step_id, attempt=order.attempt)
+    lab.agents["h3"] = lab.boot("h3", zone="az2")
+    with pytest.raises(StaleEpoch):
+        lab.ledger.agents.progress(Progress(step=ref, done=1, total=2))
+    assert lab.ledger.row(Step, order.step_id).done == 0
 
 
 def test_a_step_past_its_deadline_does_not_start(lab: Lab) -> None:
