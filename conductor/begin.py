@@ -13,7 +13,7 @@ from conductor.placement import objection
 from conductor.supersede import supersede
 from conductor.tickets import ticket
 from conductor.turn import Turn
-from paddock.actions import ACTIONS, LAUNCHING, StepKind, VmState
+from paddock.actions import ACTIONS, LAUNCHING, VmState
 from paddock.errors import (
     BadRequest,
     HostUnavailable,
@@ -22,6 +22,8 @@ from paddock.errors import (
     ZoneUnavailable,
 )
 from paddock.records import Ticket
+
+DELETIONS = ("delete", "forceDelete")
 
 
 def begin(case: Case) -> Ticket:
@@ -178,12 +180,11 @@ def _delete(case: Case) -> Ticket:
     return _ticket(case, deletion.destroy(case.turn, case.instance, action, ended))
 
 
-def _check_not_destroyed(turn: Turn, instance: Instance) -> None:
-    """A deletion that has begun on any host, also an earlier one than that which goes on, cannot
-    be taken back; it ends by its deadline anyway."""
-    begun = (Step.kind == StepKind.DESTROY.value, Step.started_at.is_not(None))
-    if turn.first(sa.select(Step).where(Step.instance_id == instance.id, *begun)):
-        raise InvalidState(f"Instance {instance.id} is being destroyed already.")
+def _check_not_deleted(turn: Turn, instance: Instance) -> None:
+    """A deletion cannot be taken back: it gave up what went on before. It ends anyway."""
+    live = turn.get(Action, instance.busy) if instance.busy else None
+    if live is not None and live.verb in DELETIONS:
+        raise InvalidState(f"Instance {instance.id} is being deleted already.")
 
 
 def _reset(case: Case) -> Ticket:
@@ -194,9 +195,9 @@ def _reset(case: Case) -> Ticket:
         raise BadRequest("os-resetState: state must be active or error.")
     if state == VmState.ACTIVE and (instance.disk_host is None or instance.launched_at is None):
         raise InvalidState(f"Instance {instance.id} was never launched, so it cannot be active.")
+    _check_not_deleted(turn, instance)
     _seize(case, vm_state=state, task_state=None, busy=None, last_action=None)
     ended, steps = supersede(turn, instance, "os-resetState", cleanup=False)
-    _check_not_destroyed(turn, instance)
     for host in sorted({step.host for step in steps} | {str(instance.host)}):
         leftovers.order_reconcile(turn, host)
     changes = giving_up.give_up(turn, instance, ended, None) if ended else {}

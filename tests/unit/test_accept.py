@@ -200,14 +200,6 @@ def test_reset_state_frees_a_busy_instance(lab: Lab) -> None:
     lab.ledger.do(vm, "pause")
 
 
-def test_reset_state_cannot_undo_a_deletion_that_has_begun(lab: Lab) -> None:
-    vm = lab.active()
-    lab.ledger.do(vm, "delete")
-    lab.started("h1")
-    answer = lab.ledger.ask(vm, "os-resetState", lab.ledger.admin, state="active")
-    assert isinstance(answer, InvalidState)
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
