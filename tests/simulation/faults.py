@@ -124,8 +124,10 @@ class Faults:
         self._cloud.boot(name)
 
     def _intruder(self, source: random.Random) -> None:
+        """Another machine comes under a known host's name; whose an unknown one is, it decides."""
         name = self._host(source)
-        self._cloud.intrude(name, Machine(f"{name}-other", "az1"))
+        if self._operator.read(lambda turn: turn.get(Host, name)) is not None:
+            self._cloud.intrude(name, Machine(f"{name}-other", "az1"))
 
     # --- hosts
 
