@@ -80,7 +80,13 @@ class Checkup:
 
 
 def count_anew(turn: Turn) -> list[str]:
-    """Set the counters of hosts and projects to the sums of what they count."""
+    """Set the counters of hosts and projects to the sums of what they count.
+
+    Their rows are held first, so that nobody is half way: a sum that is made while a row is waited
+    for would miss what its holder has just written.
+    """
+    turn.change(Host, sa.true(), claimed_vcpus=Host.claimed_vcpus)
+    turn.change(Project, sa.true(), used_cores=Project.used_cores)
     mine = sa.and_(Instance.project_id == Project.id, Instance.deleted.is_(False))
     hosts = {
         f"claimed_{name}": _sum(getattr(Claim, name), Claim.host == Host.name)
