@@ -102,11 +102,12 @@ def claim_first(
     :return: the host's name
     :raises Moved: others took the room meanwhile
     """
-    found = route(wish, candidates(turn) if known is None else known)
+    hosts = candidates(turn) if known is None else known
+    found, zones = route(wish, hosts), {host.name: host.zone for host in hosts}
     for host in found.hosts:
         here = host == wish.disk_host
         kinds = (claims.COMPUTE,) if here else (claims.COMPUTE, claims.DISK)
-        if claims.take(turn, instance, host, kinds, action_id, wish.zone):
+        if claims.take(turn, instance, host, kinds, action_id, zones[host]):
             return host
     if found.hosts:
         raise Moved
