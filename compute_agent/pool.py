@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import queue
 import threading
 from collections.abc import Callable
 
 from paddock.deadline import Deadline
-from paddock.logs import carried
 
 LOG = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._context = contextvars.copy_context()  # not that of who submits first
 
     def submit(self, function: Callable[[], object]) -> bool:
         """Run the function when a thread is free; False once the pool was stopped."""
@@ -36,7 +37,7 @@ class Pool:
             self._queue.put(function)
             if len(self._threads) < self._size:
                 name = f"{self._name}-{len(self._threads)}"
-                thread = threading.Thread(target=carried(self._run), name=name, daemon=True)
+                thread = threading.Thread(target=self._begin, name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
             return True
@@ -53,6 +54,9 @@ class Pool:
                 self._queue.put(None)
         for thread in self._threads:
             thread.join(deadline.left())
+
+    def _begin(self) -> None:
+        self._context.copy().run(self._run)
 
     def _run(self) -> None:
         while (function := self._queue.get()) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,6 +28,8 @@ class Queries:
         self._conductor = conductor
         self._driver = driver
         self._pool = Pool(THREADS, "query")
+        self._lock = threading.Lock()
+        self._telling = False
         self._kinds: dict[str, Callable[[QueryOrder], Any]] = {
             "console": self._console,
             ORDER: self._inventory,
@@ -44,8 +47,20 @@ class Queries:
         self._pool.submit(partial(self._answer, query_id))
 
     def tell_inventory(self, sent_at: float) -> None:  # noqa: ARG002 (an order's)
-        """Answer what everything on this host is; each heartbeat orders it until that is done."""
-        self.take(question_id(self._identity.host))
+        """Answer what everything on this host is; each heartbeat orders it until that is done, so
+        one look at a time is enough."""
+        with self._lock:
+            if self._telling:
+                return
+            self._telling = True
+        if not self._pool.submit(self._tell):
+            self._telling = False
+
+    def _tell(self) -> None:
+        try:
+            self._answer(question_id(self._identity.host))
+        finally:
+            self._telling = False
 
     def _answer(self, query_id: str) -> None:
         host, epoch = self._identity.host, self._identity.epoch
