@@ -9,9 +9,10 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from conductor import plan
 from conductor.begin import begin
 from conductor.checks import Case
-from conductor.db.models import Action, Host, Instance
+from conductor.db.models import Action, Host, Instance, Step
 from conductor.turn import Turn
 from paddock.actions import ACTIONS, VmState
 from paddock.context import RequestContext
@@ -49,20 +50,22 @@ def _touched(instance: Instance, ended: dict[str, datetime.datetime | None]) -> 
 
 def start_again(turn: Turn, host: str, instance_ids: Iterable[str]) -> None:
     """Begin an action of the cloud's own for each of these that turned out to be stopped."""
-    for instance_id in instance_ids:
+    wanted = list(instance_ids)
+    for instance_id in wanted:
         try:
-            turn.attempt(partial(_start, turn, host, instance_id))
+            turn.attempt(partial(_start, turn, host, instance_id, len(wanted)))
         except PaddockError as error:
             about = {"instance_id": instance_id}
             LOG.warning("It is not started again: %s", error.message, extra=about)
 
 
-def _start(turn: Turn, name: str, instance_id: str) -> None:
+def _start(turn: Turn, name: str, instance_id: str, together: int) -> None:
     instance, host = turn.get(Instance, instance_id), turn.get(Host, name)
     if instance is None or instance.busy or instance.locked or instance.host != name:
         return
     if instance.deleted or instance.vm_state != VmState.STOPPED:
         return
+    action_id = turn.new_id()
     begin(
         Case(
             turn=turn,
@@ -70,7 +73,7 @@ def _start(turn: Turn, name: str, instance_id: str) -> None:
                 request_id=f"req-{turn.new_id()}", project_id=instance.project_id
             ),
             request=AcceptRequest(
-                action_id=turn.new_id(), instance_id=instance_id, verb=VERB, params={},
+                action_id=action_id, instance_id=instance_id, verb=VERB, params={},
                 fingerprint="",
             ),
             action=ACTIONS[VERB],
@@ -80,3 +83,13 @@ def _start(turn: Turn, name: str, instance_id: str) -> None:
             passes_pause=True,
         )
     )  # fmt: skip
+    _be_patient(turn, action_id, together)
+
+
+def _be_patient(turn: Turn, action_id: str, together: int) -> None:
+    """Those of one host wait for each other, longer than one alone may take."""
+    (step,) = turn.all(sa.select(Step).where(Step.action_id == action_id))
+    if step.deadline is not None and step.hard_deadline is not None:
+        allowed = datetime.timedelta(seconds=together * plan.seconds(turn, VERB))
+        deadline = min(turn.now + allowed, step.hard_deadline)
+        turn.must(Step, Step.id == step.id, deadline=deadline)

@@ -108,3 +108,12 @@ def test_a_start_that_fails_is_told_and_not_tried_for_ever(lab: Lab) -> None:
     assert (shown.vm_state, shown.task_state) == ("stopped", None)
     assert shown.fault is not None
     assert verbs(lab, vm) == ["start", "create"]
+
+
+def test_machines_that_wait_for_each_other_have_the_time_of_all(lab: Lab) -> None:
+    vms = [lab.active("h1") for _ in range(3)]
+    come_back(lab, "h1")
+    lab.pass_time(300)
+    assert {lab.ledger.show(vm).task_state for vm in vms} == {"powering-on"}
+    lab.run("h1")
+    assert {lab.ledger.show(vm).vm_state for vm in vms} == {"active"}
