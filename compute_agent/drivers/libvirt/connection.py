@@ -202,12 +202,12 @@ class Connection:
         try:
             return function(conn)
         finally:
-            if len(self._spares) < SPARES:
+            if self._opened is not None and len(self._spares) < SPARES:
                 self._spares.append(conn)
 
     def _spare(self) -> Any:
         while self._spares:
-            with contextlib.suppress(IndexError):  # somebody else took it
+            with contextlib.suppress(IndexError, libvirt.libvirtError):  # taken, or lost
                 conn = self._spares.pop()
                 if conn.isAlive():
                     return conn
