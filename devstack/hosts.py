@@ -28,6 +28,7 @@ auth_tcp = "none"
 auth_unix_rw = "none"
 unix_sock_rw_perms = "0700"
 host_uuid = "{uuid}"
+min_workers = 20
 log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
 QEMU_CONF = """\
