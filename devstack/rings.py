@@ -13,7 +13,7 @@ from devstack.say import say
 RINGS = ("unit", "simulation", "functional", "integration")
 LONG = "long"
 LONG_RUN = {"PADDOCK_SCHEDULES": "1000000"}
-"""The long ring is the simulation with a hundred times as many schedules: hours."""
+"""The long ring is the simulation with two hundred times as many schedules: hours."""
 DIRECTORIES = {LONG: ("simulation",), "integration": ("integration", "faults")}
 """Below `tests`, where other than the ring's name."""
 BACKENDS = ("eventlet", "threading")

@@ -17,10 +17,10 @@ from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.worker import Story, broken, noticed, shrunk, traced, traced_plainly
 
 SEED = os.environ.get("PADDOCK_SEED")
-SCHEDULES = int(os.environ.get("PADDOCK_SCHEDULES", "10000"))
+SCHEDULES = int(os.environ.get("PADDOCK_SCHEDULES", "5000"))
 FIRST = int(os.environ.get("PADDOCK_FIRST_SEED", "0"))
-BATCH = 1000
-PART = 2000
+BATCH = 500
+PART = 1000
 LAST = FIRST + SCHEDULES
 PARTS = [range(first, min(first + PART, LAST)) for first in range(FIRST, LAST, PART)]
 SPAWN = multiprocessing.get_context("spawn")  # what a worker patches stays in it
