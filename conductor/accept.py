@@ -51,11 +51,10 @@ class Acceptor:
         try:
             return turn.attempt(lambda: self._decide(turn, ctxt, request))
         except PaddockError as error:
-            known = turn.get(Action, request.action_id)
-            if known is not None:  # its twin was accepted while this one was being checked
-                return repeat(turn, ctxt, request, known)
-            record_refusal(turn, ctxt, request, error)
-            raise
+            known = record_refusal(turn, ctxt, request, error)
+            if known is None:
+                raise
+            return repeat(turn, ctxt, request, known)
 
     def _decide(self, turn: Turn, ctxt: RequestContext, request: AcceptRequest) -> Ticket:
         known = turn.get(Action, request.action_id)
@@ -87,19 +86,22 @@ def ticket_of(turn: Turn, action: Action) -> Ticket:
 
 def record_refusal(
     turn: Turn, ctxt: RequestContext, request: AcceptRequest, error: PaddockError
-) -> None:
+) -> Action | None:
     """Keep a user's refusal, so that repeating the request repeats it.
 
     That a token has ended says nothing of the request: with a new one it is decided anew.
+
+    :return: what the request's twin got while this one was being checked, which then holds
     """
-    if error.status >= 500 or isinstance(error, Unauthorized):
-        return
+    lasts = error.status < 500 and not isinstance(error, Unauthorized)
 
-    def keep() -> None:
-        if turn.get(Action, request.action_id) is None:
+    def keep() -> Action | None:
+        known = turn.get(Action, request.action_id)
+        if known is None and lasts:
             turn.add(_refused(turn, ctxt, request, error))
+        return known
 
-    turn.attempt(keep)
+    return turn.attempt(keep)
 
 
 def _refused(

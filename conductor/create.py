@@ -47,13 +47,12 @@ class Creator:
         try:
             return turn.attempt(lambda: self._decide(turn, ctxt, request, wish))
         except PaddockError as refusal:
-            try:  # a twin of the request may have been accepted while this one was being checked
-                if tickets := _known(turn, ctxt, request, wish):
-                    return tickets
+            if record_refusal(turn, ctxt, wish, refusal) is None:
+                return refusal
+            try:
+                return _known(turn, ctxt, request, wish)
             except PaddockError as recorded:
                 return recorded
-            record_refusal(turn, ctxt, wish, refusal)
-            return refusal
 
     def _decide(
         self, turn: Turn, ctxt: RequestContext, request: CreateRequest, wish: AcceptRequest

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
+import pytest
+import sqlalchemy as sa
+
+from conductor.db.models import Action
+from paddock.errors import PaddockError
+from tests.fixtures.ledger import Ledger
+from tests.fixtures.model_agent import Agent, run_all
 from tests.ledger_contract import LedgerContract
 
 
@@ -11,3 +21,38 @@ class TestOnServers(LedgerContract):
     @pytest.fixture
     def url(self, database_url: str) -> str:
         return database_url
+
+    def test_of_two_refusals_of_one_request_the_recorded_one_is_answered(
+        self, ledger: Ledger, agents: dict[str, Agent]
+    ) -> None:
+        (ticket,) = ledger.create()
+        run_all(agents)
+
+        def ask() -> str:
+            answer = ledger.ask(ticket.instance_id, "unpause", action_id="twins")
+            assert isinstance(answer, PaddockError)
+            return answer.message
+
+        def twin() -> str:
+            ledger.ask(ticket.instance_id, "pause")
+            return ask()
+
+        with _overtaken_by(twin) as said:
+            late = ask()
+        assert "while 'pause' is going on" in late
+        assert [late] == said
+        assert ask() == late
+        run_all(agents)
+
+
+@contextmanager
+def _overtaken_by(twin: Any) -> Iterator[list[str]]:
+    """Have ``twin`` run on a connection of its own just before the next refusal is written."""
+    said: list[str] = []
+
+    def overtake(*event: Any) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            said.append(pool.submit(twin).result(30))
+
+    sa.event.listen(Action, "before_insert", overtake, once=True)
+    yield said
