@@ -57,6 +57,21 @@ def all_pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents: dict[int, list[int]] = {}
+    for one in all_pids():
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(one)
+    found = [pid]
+    for one in found:
+        found += parents.get(one, [])
+    return found
+
+
 def wait_until(holds: Callable[[], bool], timeout: float) -> bool:
     """Whether the condition came true within `timeout` seconds."""
     deadline = time.monotonic() + timeout

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
-from devstack.processes import all_pids, is_running, wait_until
+from devstack.processes import family, is_running, wait_until
 from tests.faults.fault import AGENTS, CONDUCTOR_PROCESSES, HOSTS, OfProcess
 
 PARTS = (*AGENTS, *CONDUCTOR_PROCESSES, "api")
@@ -153,18 +152,3 @@ class FreezeDatabase(_Freeze):
 
     subjects = ("postgres",)
     usual = 20.0
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    parents: dict[int, list[int]] = {}
-    for one in all_pids():
-        try:
-            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        parents.setdefault(int(fields[1]), []).append(one)
-    found = [pid]
-    for one in found:
-        found += parents.get(one, [])
-    return found

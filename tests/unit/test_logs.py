@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from compute_agent.pool import Pool
 from paddock import config, logs
 from paddock.service import Timer
 
@@ -124,3 +125,13 @@ def test_a_part_of_several_in_one_process_names_its_host(written: Written) -> No
     assert rounds.wait(10)
     timer.stop(10)
     assert "[host=h7] round" in written.lines[0]
+
+
+def test_a_pools_thread_bears_its_makers_fields_and_not_a_requests(written: Written) -> None:
+    written.set_up("cloud")
+    with logs.bind(host="h7"):
+        pool = Pool(1, "test")
+    with logs.bind(request_id="req-1"):
+        pool.submit(lambda: LOG.info("work"))
+    pool.stop(10)
+    assert "[host=h7] work" in written.lines[0]
