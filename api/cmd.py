@@ -7,22 +7,27 @@ from paddock import runtime
 runtime.choose()  # before what follows is imported
 
 import importlib.metadata  # noqa: E402
+import socket  # noqa: E402
 import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from contextlib import suppress  # noqa: E402
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from oslo_config import cfg  # noqa: E402
 
 from api.app import App, Collaborators, create_app  # noqa: E402
+from api.entrance import open_entrance  # noqa: E402
 from api.http import HttpServer  # noqa: E402
 from api.tokens import Tokens, load_key  # noqa: E402
 from api.wishes import ATTEMPTS  # noqa: E402
+from api.workers import run_workers  # noqa: E402
 from paddock import rpc  # noqa: E402
 from paddock.clients import AgentClients, CatalogClient, LedgerClient  # noqa: E402
 from paddock.context import RequestContext  # noqa: E402
 from paddock.errors import ServiceUnavailable  # noqa: E402
-from paddock.process import run  # noqa: E402
-from paddock.service import Part, Service, Timer  # noqa: E402
+from paddock.process import run_prepared  # noqa: E402
+from paddock.service import Part, Service, Timer, run_until_signal  # noqa: E402
 from paddock.versions import FIRST, Cap  # noqa: E402
 
 VERSION_SECONDS = 10.0
@@ -41,9 +46,10 @@ class ApiService(Service):
         self.http = http
 
 
-def build(conf: cfg.ConfigOpts) -> ApiService:
+def build(conf: cfg.ConfigOpts, entrance: socket.socket | None = None) -> ApiService:
     """The API as a service, not started.
 
+    :param entrance: the socket to listen on, where it is open already
     :raises ValueError: the key of the tokens is not safe
     """
     client = rpc.Client(rpc.transport(conf, "api"), conf.call_timeout, calls=conf.api.threads)
@@ -52,7 +58,11 @@ def build(conf: cfg.ConfigOpts) -> ApiService:
     app = create_app(with_)
     versions = Timer(lambda: ask_version(with_.catalog, cap), VERSION_SECONDS, "versions")
     options = conf.api
-    http = HttpServer(app, options.listen, options.port, options.threads, options.max_body)
+
+    def enter() -> socket.socket:
+        return entrance.dup() if entrance else open_entrance(options.listen, options.port)
+
+    http = HttpServer(app, enter, options.threads, options.max_body)
     return ApiService([client, versions, http], http, app)
 
 
@@ -87,9 +97,22 @@ def connect(conf: cfg.ConfigOpts, client: rpc.Client, cap: Cap) -> Collaborators
     )
 
 
+def prepare(conf: cfg.ConfigOpts) -> Callable[[], int]:
+    """What runs the API until SIGTERM, in one process or in several.
+
+    :raises OSError: the address is taken or not ours
+    :raises ValueError: the key of the tokens is not safe
+    """
+    if conf.api.workers == 1:
+        return partial(run_until_signal, build(conf))
+    load_key(Path(conf.identity.key_file))  # or the first of them would fail, again and again
+    entrance = open_entrance(conf.api.listen, conf.api.port)
+    return partial(run_workers, conf, partial(build, conf, entrance), conf.api.workers)
+
+
 def main() -> int:
     """Run the API until SIGTERM."""
-    return run("api", build)
+    return run_prepared("api", prepare)
 
 
 if __name__ == "__main__":

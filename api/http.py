@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
+import socket
 import threading
 import time
 import uuid
@@ -12,7 +13,7 @@ from typing import Any
 
 import waitress.server
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from api import faults
 from paddock.errors import BadRequest, PaddockError, TooLarge
@@ -22,6 +23,8 @@ LARGEST_HEADERS = 65536
 SMALLEST_BUFFER = 1 << 20
 POLL_SECONDS = 0.02
 LOOP_SECONDS = 1.0
+QUIET_SECONDS = 0.5
+"""A connection that was used so recently may have a request on its way."""
 
 
 class _FaultTask(ErrorTask):  # type: ignore[misc]
@@ -60,22 +63,43 @@ def _as_ours(code: int, limits: Any) -> PaddockError:
     return BadRequest("The request is not well-formed HTTP.")
 
 
+class _Task(WSGITask):  # type: ignore[misc]
+    """Tells clients not to use the connection again once the entrance is closed."""
+
+    def build_response_header(self) -> bytes:
+        if not self.channel.server.accepting:
+            self.set_close_on_finish()
+        header: bytes = super().build_response_header()
+        return header
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
+    task_class = _Task
     error_task_class = _FaultTask
+
+    def is_busy(self) -> bool:
+        """Whether somebody waits for an answer here, or might."""
+        used = time.time() - self.last_activity < QUIET_SECONDS
+        return bool(used or self.requests or self.total_outbufs_len)
 
 
 class HttpServer:
     """A part of the service that serves a WSGI application.
 
+    :param entrance: gives the socket that it listens on
     :param longest: bytes of a body that the application reads; a few more are taken off the
         network, so that it can say what is wrong
     """
 
     def __init__(
-        self, app: Callable[..., Any], listen: str, port: int, threads: int, longest: int
+        self,
+        app: Callable[..., Any],
+        entrance: Callable[[], socket.socket],
+        threads: int,
+        longest: int,
     ) -> None:
         self._app = app
-        self._address = (listen, port)
+        self._entrance = entrance
         self._threads = threads
         self._buffered = max(8 * longest, SMALLEST_BUFFER)
         self._server: Any = None
@@ -91,11 +115,9 @@ class HttpServer:
 
         :raises OSError: the address is taken or not ours
         """
-        listen, port = self._address
         self._server = waitress.server.create_server(
             self._app,
-            host=listen,
-            port=port,
+            sockets=[self._entrance()],
             threads=self._threads,
             ident=None,
             max_request_header_size=LARGEST_HEADERS,
@@ -106,7 +128,7 @@ class HttpServer:
         self._server.channel_class = _Channel
         self._one_writer(self._server.trigger)
         self._loop.start()
-        LOG.info("Listening on http://%s:%d", listen, self.port)
+        LOG.info("Listening on http://%s:%d", self._server.effective_host, self.port)
 
     def stop(self, timeout: float) -> None:
         """Take no more connections, let requests end for ``timeout`` seconds, close the rest."""
@@ -158,7 +180,5 @@ class HttpServer:
         tasks = self._server.task_dispatcher
         channels = list(self._server.active_channels.values())
         return bool(
-            tasks.queue
-            or tasks.active_count
-            or any(channel.requests or channel.total_outbufs_len for channel in channels)
+            tasks.queue or tasks.active_count or any(channel.is_busy() for channel in channels)
         )

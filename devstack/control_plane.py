@@ -14,6 +14,7 @@ from devstack.say import last_line
 from devstack.settings import Sections, write_settings
 
 CONDUCTORS = ("c1", "c2")
+API_WORKERS = 2
 READY_SECONDS = 60.0
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -63,8 +64,11 @@ class ControlPlane:
 
     def start_api(self) -> None:
         """Start the API unless it runs."""
-        listen = {"listen": API_ADDRESS, "port": self._port} | dict(self._options.get("api", {}))
-        own: Sections = {"api": listen, "identity": {"key_file": self._place.token_key}}
+        serve = {"listen": API_ADDRESS, "port": self._port, "workers": API_WORKERS}
+        own: Sections = {
+            "api": serve | dict(self._options.get("api", {})),
+            "identity": {"key_file": self._place.token_key},
+        }
         self._spawn("api", {**self.common("api"), **own})
 
     def common(self, name: str) -> Sections:

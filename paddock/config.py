@@ -26,7 +26,9 @@ DEFAULT = [
 API = [
     cfg.StrOpt("listen", default="127.0.0.1", help="Address to listen on."),
     cfg.PortOpt("port", default=8774, help="Port to listen on."),
-    cfg.IntOpt("threads", default=16, min=1, help="Requests served at once by this process."),
+    cfg.IntOpt("workers", default=1, min=1,
+               help="Processes that serve; of several, one that dies is replaced at once."),
+    cfg.IntOpt("threads", default=16, min=1, help="Requests served at once by each process."),
     cfg.StrOpt("public_url", help="Scheme, host and port that clients see, for links and catalog; "
                                   "by default taken from the request's Host header."),
     cfg.IntOpt("max_body", default=114688, min=1024, help="Largest request body, in bytes."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from oslo_config import cfg
 
@@ -19,11 +20,20 @@ def run(role: str, build: Callable[[cfg.ConfigOpts], Service]) -> int:
     :param build: makes the role's service of its configuration
     :returns: exit status: 1 when it cannot start, which is said in one sentence
     """
+    return run_prepared(role, lambda conf: partial(run_until_signal, build(conf)))
+
+
+def run_prepared(role: str, prepare: Callable[[cfg.ConfigOpts], Callable[[], int]]) -> int:
+    """Run a role that says itself how it runs.
+
+    :param prepare: gives what runs it and returns its exit status
+    :returns: exit status: 1 when it cannot start, which is said in one sentence
+    """
     try:
         conf = config.load(sys.argv[1:])
         logs.set_up(conf, role)
-        service = build(conf)
+        go = prepare(conf)
     except (PaddockError, OSError, ValueError, cfg.Error) as error:
         sys.stderr.write(f"paddock-{role} cannot start: {' '.join(str(error).split())}\n")
         return 1
-    return run_until_signal(service)
+    return go()

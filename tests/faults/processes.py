@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
+from contextlib import suppress
 
-from devstack.processes import family, is_running, wait_until
+from devstack.processes import KILL_SECONDS, family, is_running, wait_until
 from tests.faults.fault import AGENTS, CONDUCTOR_PROCESSES, HOSTS, OfProcess
 
 PARTS = (*AGENTS, *CONDUCTOR_PROCESSES, "api")
@@ -41,9 +43,31 @@ class KillConductor(_Kill):
 
 
 class KillApi(_Kill):
-    """kill -9 of the API."""
+    """kill -9 of the API and all its workers."""
 
     subjects = ("api",)
+
+    def _hit(self) -> None:
+        if record := self.cloud.process(self.subject):
+            kill(family(record.pid))
+
+
+class KillApiWorker(OfProcess):
+    """kill -9 of one of the processes that serve the API."""
+
+    subjects = ("api",)
+
+    def _hit(self) -> None:
+        if record := self.cloud.process(self.subject):
+            kill(family(record.pid)[1:2])
+
+
+def kill(pids: Sequence[int]) -> None:
+    """kill -9, and wait until they are gone."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(is_running(pid) for pid in pids), KILL_SECONDS)
 
 
 class KillBroker(_Kill):

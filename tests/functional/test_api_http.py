@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from xml.etree.ElementTree import fromstring
 
 import pytest
 import requests
 
+from api.entrance import open_entrance
 from api.http import HttpServer
 
 LONGEST = 4096
@@ -36,6 +38,10 @@ class Slow:
         return [str(length).encode()]
 
 
+def entrance(port: int) -> Callable[[], socket.socket]:
+    return partial(open_entrance, "127.0.0.1", port)
+
+
 @pytest.fixture
 def app() -> Slow:
     return Slow()
@@ -43,7 +49,7 @@ def app() -> Slow:
 
 @pytest.fixture
 def server(app: Slow) -> Iterator[HttpServer]:
-    server = HttpServer(app, "127.0.0.1", 0, 4, LONGEST)
+    server = HttpServer(app, entrance(0), 4, LONGEST)
     server.start()
     yield server
     app.go.set()
@@ -98,12 +104,12 @@ def test_a_request_that_hangs_does_not_keep_the_server_from_stopping(
 
 
 def test_a_server_that_never_started_stops(app: Slow) -> None:
-    HttpServer(app, "127.0.0.1", 0, 1, LONGEST).stop(1.0)
+    HttpServer(app, entrance(0), 1, LONGEST).stop(1.0)
 
 
 def test_a_taken_port_is_an_error(server: HttpServer, app: Slow) -> None:
     with pytest.raises(OSError, match="in use"):
-        HttpServer(app, "127.0.0.1", server.port, 1, LONGEST).start()
+        HttpServer(app, entrance(server.port), 1, LONGEST).start()
 
 
 @pytest.mark.parametrize(
