@@ -179,8 +179,12 @@ def test_a_hung_thread_does_not_keep_the_process() -> None:
         def hang():
             print("ready", flush=True)
             time.sleep(3600)
-        ThreadPoolExecutor(1).submit(hang)
-        sys.exit(run_until_signal(Service("s", [])))
+        class Hanging:
+            def start(self):
+                ThreadPoolExecutor(1).submit(hang)
+            def stop(self, timeout):
+                pass
+        sys.exit(run_until_signal(Service("s", [Hanging()])))
     """)
     assert child.stdout
     assert child.stdout.readline() == "ready\n"
