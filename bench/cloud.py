@@ -15,6 +15,7 @@ from devstack.control_plane import Options
 from devstack.local import DATABASE, PORTS, LocalCloud
 from devstack.place import Place, program
 from devstack.ports import free_ports
+from devstack.processes import family
 from devstack.teardown import take_down
 
 CHECK_SECONDS = 120.0
@@ -50,21 +51,29 @@ def running(
 
 
 def memory(cloud: LocalCloud) -> dict[str, int]:
-    """The proportional set size of each of Paddock's own processes, in bytes (proc(5))."""
-    sizes = {}
-    for record in cloud.registry.records():
-        if record.role in ("api", "conductor", "compute") and cloud.registry.alive(record):
-            lines = Path(f"/proc/{record.pid}/smaps_rollup").read_text().splitlines()
-            (pss,) = (line.split()[1] for line in lines if line.startswith("Pss:"))
-            sizes[record.name] = int(pss) * 1024
-    return sizes
+    """The proportional set size of each part of Paddock, with its workers, in bytes (proc(5))."""
+    return {
+        record.name: sum(map(_set_size, family(record.pid)))
+        for record in cloud.registry.records()
+        if record.role in ("api", "conductor", "compute") and cloud.registry.alive(record)
+    }
+
+
+def _set_size(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    (pss,) = (line.split()[1] for line in lines if line.startswith("Pss:"))
+    return int(pss) * 1024
 
 
 def cpu_seconds(cloud: LocalCloud, name: str) -> float:
-    """The CPU time that a process has used."""
+    """The CPU time that a part of the cloud and its children that live have used."""
     record = cloud.registry.find(name)
     assert record is not None
-    fields = Path(f"/proc/{record.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(map(_cpu_seconds, family(record.pid)))
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 
