@@ -17,7 +17,7 @@ Document = dict[str, Any]
 class Call:
     """What middleware and the operation's frame found out; handlers read it and return documents.
 
-    :ivar request_id: ``req-`` and a UUID
+    :ivar request_id: ``req-`` and a UUID; the same for a repeat under an idempotency key
     :ivar began: on the monotonic clock, seconds
     :ivar path: as the client wrote it
     :ivar service: ``compute``, ``identity``, ``image`` or empty: whose error format is spoken

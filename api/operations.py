@@ -102,7 +102,8 @@ def operation(
             about = {"request_id": call.request_id, "instance_id": values.get("server_id")}
             with logs.bind(project_id=call.ctxt.project_id, **about):
                 _admit(self.frame, described, req, call, values)
-                document = handler(self, call, **values)
+                with logs.bind(request_id=call.request_id):
+                    document = handler(self, call, **values)
             resp.status = call.status or described.status
             if document is not None:
                 resp.data = msgspec.json.encode(document)
@@ -136,6 +137,8 @@ def _admit(
         _read_body(frame, described, req, call, raw)
     if call.key:
         call.fingerprint = idempotency.fingerprint(req.method, req.path, raw)
+        call.request_id = f"req-{idempotency.mint(call, f'request {call.fingerprint}')}"
+        call.ctxt = msgspec.structs.replace(call.ctxt, request_id=call.request_id)
 
 
 def read_query(params: Mapping[str, Any], query: Query) -> Document:

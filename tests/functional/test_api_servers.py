@@ -170,6 +170,23 @@ def test_a_repeated_action_with_a_key_is_done_once(member: Client, server: str) 
     assert member.act(server, "unpause", headers=key).status_code == 400
 
 
+def test_what_became_of_a_repeated_request_is_found_by_each_answers_request_id(
+    create: Create, member: Client, server: str
+) -> None:
+    for send in (
+        lambda headers: create(member, headers=headers, name="found"),
+        lambda headers: member.act(server, "pause", headers=headers),
+        lambda headers: member.delete(f"servers/{server}", headers=headers),
+    ):
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        answers = [send(key) for _ in range(2)]
+        ids = {answer.headers["X-Openstack-Request-Id"] for answer in answers}
+        made = answers[0].json["server"]["id"] if answers[0].text else server
+        for request_id in ids:
+            found = member.get(f"servers/{made}/os-instance-actions/{request_id}")
+            assert found.json["instanceAction"]["request_id"] == request_id
+
+
 def test_metadata_is_edited(member: Client, server: str) -> None:
     path = f"servers/{server}/metadata"
     assert member.put(path, {"metadata": {"a": "1"}}).json == {"metadata": {"a": "1"}}
