@@ -224,6 +224,15 @@ class DriverContract:
         lab.driver.destroy(guest.id, 4)
         assert find(lab.driver, guest.id) is None
 
+    def test_a_machine_that_moved_away_leaves_no_console(self, lab: Lab) -> None:
+        guest = self.running(lab)
+        lab.driver.shut_down(guest.id, 0, quiet())
+        lab.driver.release(guest)
+        assert lab.driver.console(guest.id, None) != ""
+        lab.driver.destroy(guest.id, 2)
+        assert find(lab.driver, guest.id) is None
+        assert lab.driver.console(guest.id, None) == ""
+
     def test_a_paused_guest_stands_still_and_runs_on(self, lab: Lab) -> None:
         driver = self.capable(lab.driver, Pausable)
         guest = self.running(lab)

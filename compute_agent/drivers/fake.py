@@ -170,7 +170,10 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
             guest = self._guests.load(instance_id)
             if below is None or (guest and guest.generation < below):
                 self._guests.forget(instance_id)
-        self._disks.remove(instance_id, below)
+                guest = None
+            self._disks.remove(instance_id, below)
+            if guest is None and not self._disks.generations(instance_id):
+                self._guests.forget(instance_id)
 
     def console(self, instance_id: str, length: int | None) -> str:
         """See the base."""
