@@ -20,6 +20,7 @@ from compute_agent.images import ImageCache
 from compute_agent.keeping import settle
 from compute_agent.parts import Parts
 from compute_agent.sparse import copy, data_size, digest
+from paddock import failpoints
 from paddock.errors import HypervisorError
 from paddock.records import ImageSpec
 
@@ -195,6 +196,7 @@ def _open_private(path: str, flags: int) -> int:
 
 
 def _verify(target: BinaryIO, copied: Copied, work: Work) -> None:
+    failpoints.hit("disk.moving")
     target.flush()
     os.fsync(target.fileno())
     # What is read back must come from the disk, not from memory.
