@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +13,8 @@ from devstack.cloud_user import COMPUTE
 from devstack.local import LocalCloud
 
 TIMEOUT_SECONDS = 60.0
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.2
+RETRY_SECONDS = 1.0
 FLAVOR = "42"
 LATEST = "2.96"
 
@@ -56,23 +58,39 @@ class User:
             "Content-Type": "application/json",
         }
 
-    def ask(self, method: str, path: str, body: Any = None) -> Answer:
-        """One request; a path below compute's."""
+    def ask(self, method: str, path: str, body: Any = None, key: str = "") -> Answer:
+        """One request; a path below compute's.
+
+        :param key: its ``Idempotency-Key``
+        """
         text = None if body is None else json.dumps(body)
+        headers = self._headers | ({"Idempotency-Key": key} if key else {})
         begun = time.perf_counter()
-        self._connection.request(method, COMPUTE + path, text, self._headers)
+        self._connection.request(method, COMPUTE + path, text, headers)
         answer = self._connection.getresponse()
         raw = answer.read()
         seconds = time.perf_counter() - begun
         return Answer(answer.status, json.loads(raw) if raw else None, seconds)
 
-    def create(self, count: int = 1, **fields: Any) -> Answer:
+    def create(self, count: int = 1, key: str = "", **fields: Any) -> Answer:
         """Ask for so many servers at once, or none if they do not all fit."""
         wanted = {
             "name": "machine", "imageRef": self._account.image, "flavorRef": FLAVOR,
             "networks": "none", "min_count": count, "max_count": count,
         } | fields  # fmt: skip
-        return self.ask("POST", "/servers", {"server": wanted})
+        return self.ask("POST", "/servers", {"server": wanted}, key)
+
+    def create_at_last(self, count: int) -> int:
+        """Ask for so many servers, again under one key while the answer is 503.
+
+        :return: how often it was
+        """
+        key, refused = str(uuid.uuid4()), 0
+        while (answer := self.create(count, key)).status == http.client.SERVICE_UNAVAILABLE:
+            refused += 1
+            time.sleep(RETRY_SECONDS)
+        assert answer.status == http.client.ACCEPTED, answer.document
+        return refused
 
     def act(self, server_id: str, verb: str, value: Any = None) -> Answer:
         """Ask for an action."""
