@@ -20,7 +20,7 @@ def supersede(
     :param cleanup: end the clean-up of former actions too
     :return: the action that was live, and all steps that ended, as they were before
     """
-    reason = f"superseded by {by}"
+    reason = f"It was ended by a later '{by}'."
     mine = Step.instance_id == instance.id if cleanup else Step.action_id == instance.busy
     query = sa.select(Step).where(mine, Step.status.in_(plan.UNDONE))
     undone = turn.all(query.order_by(Step.id))

@@ -43,7 +43,8 @@ def test_delete_ends_what_is_going_on(lab: Lab) -> None:
     pause = lab.ledger.do(vm, "pause")
     order = lab.started("h1")
     lab.ledger.do(vm, "delete")
-    assert lab.ledger.row(Action, pause.action_id).status == "superseded"
+    ended = lab.ledger.row(Action, pause.action_id)
+    assert (ended.status, ended.reason) == ("superseded", "It was ended by a later 'delete'.")
     assert not lab.agents["h1"].finish(order)
     lab.run()
     assert gone(lab, vm)
