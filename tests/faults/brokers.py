@@ -68,7 +68,10 @@ class DeleteQueues(_OfQueues):
     """The queues of a live agent are deleted."""
 
     def spoil(self, channel: Any, queue: str) -> None:
-        for name in (queue, f"reply_{self.part}:agent:1"):
+        replies = f"reply_{self.part}:agent:"
+        names = [name for name in self.cloud.queues("name") if name.startswith(replies)]
+        self.detail = f"{len(names)} for answers"
+        for name in (queue, *names):
             channel.queue_delete(name)
 
 

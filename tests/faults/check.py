@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -12,6 +13,7 @@ from tests.faults.fleet import Inventory
 from tests.faults.history import UNDECIDED, Event, Request
 from tests.faults.ledger import Ledger, Row
 
+ACCEPTED = (202, 204)
 ENDED = ("succeeded", "failed", "superseded")
 EXPECTED = {200, 202, 204, 400, 403, 404, 409, 503}
 RIGHT: dict[str, set[Seen]] = {
@@ -22,13 +24,15 @@ RIGHT: dict[str, set[Seen]] = {
     VmState.POWERED_OFF: {Seen.GONE},
 }
 """What an idle machine's hypervisor may say of it."""
+QUEUE_COLUMNS = ("name", "messages", "consumers", "arguments")
 LAUNCHES = ("launch", "reboot")
 
 
-def action_id(request: Request) -> str:
-    """The id that the API makes of a request's key."""
-    name = "\n".join([request.project, request.key, "action", "0"])
-    return str(uuid.uuid5(NAMESPACE, name))
+def action_ids(request: Request) -> list[str]:
+    """The ids that the API makes of a request's key: one for each server that it is about."""
+    count = request.body["server"]["max_count"] if request.verb == "create" else 1
+    names = ["\n".join([request.project, request.key, "action", str(n)]) for n in range(count)]
+    return [str(uuid.uuid5(NAMESPACE, name)) for name in names]
 
 
 # --- requests
@@ -83,12 +87,12 @@ def check_outcomes(requests: Iterable[Request], ledger: Ledger) -> Iterator[str]
     for request in requests:
         if not request.changes:
             continue
-        row = ledger.actions.get(action_id(request))
         what = f"{request.verb} {request.path} ({request.key})"
-        if request.status in (202, 204):
-            yield from _check_outcome(what, row, broken)
-        elif request.done and row is not None and row["status"] != "refused":
-            yield f"{what}: answered {request.status}, and yet {row['status']}"
+        for row in map(ledger.actions.get, action_ids(request)):
+            if request.status in ACCEPTED:
+                yield from _check_outcome(what, row, broken)
+            elif request.done and row is not None and row["status"] != "refused":
+                yield f"{what}: answered {request.status}, and yet {row['status']}"
 
 
 def _check_outcome(what: str, row: Row | None, broken: Mapping[str, list[str]]) -> Iterator[str]:
@@ -104,23 +108,26 @@ def _check_outcome(what: str, row: Row | None, broken: Mapping[str, list[str]]) 
 
 def check_once(requests: Iterable[Request], ledger: Ledger) -> Iterator[str]:
     """Every accepted action is some request's, and each create made what it asked for, once."""
-    minted = {}
-    names: dict[str, int] = {}
-    for request in requests:
-        if request.changes:
-            minted[action_id(request)] = request
-        if request.verb == "create":
-            names[request.body["server"]["name"]] = request.body["server"]["max_count"]
+    changes = [request for request in requests if request.changes]
+    minted = {one for request in changes for one in action_ids(request)}
     for row in ledger.actions.values():
-        if row["verb"] != "create" and row["id"] not in minted:
+        if row["id"] not in minted:
             yield f"action {row['id']} ({row['verb']}) is of no request"
-    made: dict[str, int] = {}
+    yield from _check_made([one for one in changes if one.verb == "create"], ledger)
+
+
+def _check_made(creates: Iterable[Request], ledger: Ledger) -> Iterator[str]:
+    asked = {one.body["server"]["name"]: one for one in creates}
+    made = dict.fromkeys(asked, 0)
     for row in ledger.instances.values():
-        name = row["name"] if row["name"] in names else row["name"].rpartition("-")[0]
+        name = row["name"] if row["name"] in made else row["name"].rpartition("-")[0]
         made[name] = made.get(name, 0) + 1
     for name, count in made.items():
-        if count > names.get(name, 0):
-            yield f"{count} instances are named {name}, {names.get(name, 0)} were asked for"
+        request = asked.get(name)
+        wanted = request.body["server"]["max_count"] if request else 0
+        accepted = request is not None and request.status in ACCEPTED
+        if count > wanted or (accepted and count < wanted):
+            yield f"{count} instances are named {name}, {wanted} were asked for"
 
 
 # --- what is there
@@ -145,6 +152,7 @@ def check_hosts(
         yield from (f"on host {name}: {stray}" for stray in inventory.strays)
         yield from _check_guests(ledger, name, inventory)
         yield from _check_disks(ledger, name, inventory)
+        yield from _check_traces(ledger, name, inventory)
     yield from _check_idle(ledger, found)
     yield from _check_claims(ledger)
     yield from _check_ports(ledger, set(dead))
@@ -169,6 +177,16 @@ def _check_disks(ledger: Ledger, host: str, inventory: Inventory) -> Iterator[st
         )
         if not home and not covered:
             yield f"host {host} has a disk of {key}, generation {generation}, that is nobody's"
+
+
+def _check_traces(ledger: Ledger, host: str, inventory: Inventory) -> Iterator[str]:
+    """What is named after an instance is only where that is."""
+    left = ledger.left_on(host)
+    for key, what in sorted(inventory.traces):
+        row = ledger.living.get(key)
+        home = row is not None and host in (row["host"], row["disk_host"])
+        if key in ledger.instances and not home and key not in left:
+            yield f"host {host} has {what} of {key}, which is {'elsewhere' if row else 'gone'}"
 
 
 def _check_idle(ledger: Ledger, found: Mapping[str, Inventory]) -> Iterator[str]:
@@ -220,16 +238,27 @@ def check_rest(ledger: Ledger) -> Iterator[str]:
             yield f"instance {key} is busy with {row['busy']}"
 
 
-def check_queues(lines: Iterable[str], names: Iterable[str]) -> Iterator[str]:
+def check_queues(
+    lines: Iterable[str], served: Mapping[str, str], replies: re.Pattern[str], dead: Iterable[str]
+) -> Iterator[str]:
     """No queue is there that no process of the cloud uses, and none has messages left.
 
-    :param lines: name and number of messages of a queue each, as rabbitmqctl prints them
-    :param names: beginnings of the names that may be
+    What a process is answered through ends by itself once nobody listens: the broker sees to that.
+
+    :param lines: what rabbitmqctl prints of a queue each, in columns as ``QUEUE_COLUMNS``
+    :param served: name of each queue that must have a listener → whose it is
+    :param replies: names of queues for answers
+    :param dead: whose queues nobody serves
     """
-    known = tuple(names)
-    for line in lines:
-        name, _, count = line.partition("\t")
-        if not name.startswith(known):
+    there = {name: figures for name, *figures in (line.split("\t") for line in lines)}
+    for name, owner in served.items():
+        messages, consumers, _ = there.pop(name, ["0", "0", ""])
+        if owner not in dead and consumers == "0":
+            yield f"nobody listens to queue {name}"
+        if owner not in dead and messages != "0":
+            yield f"queue {name} has {messages} messages"
+    for name, (_, consumers, arguments) in there.items():
+        if not replies.fullmatch(name):
             yield f"queue {name} is left over"
-        elif count != "0" and not name.startswith("reply_"):
-            yield f"queue {name} has {count} messages"
+        elif consumers == "0" and "x-expires" not in arguments:
+            yield f"queue {name} would stay for ever"

@@ -46,6 +46,10 @@ class Client:
         answer = self._send(self._note(method, path, body, "read", ""))
         return answer.answer if answer.status == 200 else None
 
+    def look(self, path: str) -> Try:
+        """The answer at a path, whatever it is."""
+        return self._send(self._note("GET", path, None, "read", ""))
+
     def change(self, method: str, path: str, body: Any, verb: str) -> Request:
         """Ask for a change, again and again until there is an answer."""
         request = self._note(method, path, body, verb, str(uuid.uuid4()))
@@ -116,9 +120,9 @@ class Client:
         except requests.RequestException as error:
             return Try(at, time.monotonic() - begun, 0, None, type(error).__name__)
         seconds = time.monotonic() - begun
-        return Try(
-            at, seconds, answer.status_code, answer.headers.get("Retry-After"), _content(answer)
-        )
+        named = answer.headers.get("X-Openstack-Request-Id", "")
+        retry = answer.headers.get("Retry-After")
+        return Try(at, seconds, answer.status_code, retry, _content(answer), named)
 
 
 def _content(answer: requests.Response) -> Any:

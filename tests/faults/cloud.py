@@ -202,6 +202,16 @@ class FaultCloud:
         wrong = [line for line in said if not line.startswith(silent)]
         return wrong if wrong != [f"{len(silent)} violations."] else []
 
+    def queues(self, *columns: str) -> list[str]:
+        """What rabbitmqctl says of each queue.
+
+        :raises RuntimeError: it says nothing
+        """
+        listing = self.broker.control("list_queues", *columns, "--no-table-headers")
+        if listing.returncode != 0:
+            raise RuntimeError(f"the broker's queues cannot be listed: {listing.stderr.strip()}")
+        return listing.stdout.splitlines()
+
     def write_settings(self, name: str, sections: Any) -> Path:
         """Write a process's configuration."""
         return write_settings(self.place.settings(name), sections)

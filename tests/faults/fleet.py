@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from compute_agent.drivers.fake_control import Behaviour, FakeControl
 from compute_agent.drivers.fake_guest import GuestFiles
+from compute_agent.drivers.libvirt.console import LOG
+from compute_agent.drivers.libvirt.xml import NETWORK
 from devstack import network
 from devstack.hosts import Host
 from devstack.place import program, zone
@@ -26,7 +28,14 @@ if TYPE_CHECKING:
     from tests.faults.cloud import FaultCloud
 
 DISK = re.compile(r"([0-9a-f-]{36})\.g(\d+)\.raw(\.part)?")
-ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+BOOTS = re.compile(rb"PADDOCK-GUEST mark=\S+ boots=(\d+) ")
+ENTRY = re.compile(rf"name='({ID.pattern})-")
+TAP = re.compile(r"^ *(vnet\d+):", re.MULTILINE)
+NOTED = ("run", "lib", "etc")
+"""Below a host's directory: where libvirt keeps what it knows; its logs stay."""
+FILLER = "filler"
+"""What leaves no room on a host's file system for disks."""
 ROOM_MB = {"fake": 64, "libvirt": 2048}
 """Of each host's tmpfs for disks, by driver."""
 VIRSH_STATES = {
@@ -46,12 +55,14 @@ class Inventory:
 
     :ivar guests: instance → what its hypervisor says
     :ivar disks: (instance, generation)
+    :ivar traces: (instance, what else there is of it: a file, an entry)
     :ivar boots: instance → how often its guest has booted, where that is known
     :ivar strays: what should not be there whatever the ledger says
     """
 
     guests: dict[str, Seen] = field(default_factory=dict)
     disks: set[tuple[str, int]] = field(default_factory=set)
+    traces: set[tuple[str, str]] = field(default_factory=set)
     boots: dict[str, int] = field(default_factory=dict)
     strays: list[str] = field(default_factory=list)
 
@@ -121,18 +132,35 @@ class FaultHost(ABC):
         """Let everything on it end at once; what starts again finds what a reboot leaves."""
 
     @abstractmethod
-    def kill_guest(self, chance: random.Random) -> str:
-        """Let one guest's hypervisor process die; gives the instance, empty when there is none."""
+    def signal_guest(self, chance: random.Random, number: signal.Signals) -> str:
+        """Signal one guest's hypervisor process, which ends it.
+
+        :param number: SIGKILL or SIGTERM
+        :return: the instance, empty when no guest runs
+        """
 
     @abstractmethod
     def hang(self, chance: random.Random) -> Callable[[], object]:
         """Let calls of the hypervisor hang; gives what ends that."""
 
     def _disks(self) -> tuple[set[tuple[str, int]], list[str]]:
-        found = [DISK.fullmatch(path.name) for path in self.disk_directory.iterdir()]
-        whole = {(match[1], int(match[2])) for match in found if match and not match[3]}
-        parts = [f"the part {match[0]}" for match in found if match and match[3]]
-        return whole, parts
+        names = {path.name for path in self.disk_directory.iterdir()} - {FILLER}
+        found = {name: DISK.fullmatch(name) for name in names}
+        whole = {
+            name: (match[1], int(match[2])) for name, match in found.items()
+            if match and not match[3]
+        }  # fmt: skip
+        return set(whole.values()), [f"the file {name}" for name in names - whole.keys()]
+
+    def _traces(self) -> set[tuple[str, str]]:
+        """All files and directories that are named after instances."""
+        return {
+            (match[0], name)
+            for root in (self.state, *(self.host.directory / part for part in NOTED))
+            for _, folders, files in os.walk(root)
+            for name in (*folders, *files)
+            if (match := ID.search(name))
+        }
 
 
 class FakeHost(FaultHost):
@@ -155,6 +183,7 @@ class FakeHost(FaultHost):
         return Inventory(
             {guest.id: guest.seen for guest in guests},
             disks,
+            self._traces(),
             {guest.id: guest.boots for guest in guests},
             parts,
         )
@@ -168,14 +197,14 @@ class FakeHost(FaultHost):
                 if guest.seen in (Seen.RUNNING, Seen.PAUSED):
                     files.change(guest, Seen.CRASHED)
 
-    def kill_guest(self, chance: random.Random) -> str:
+    def signal_guest(self, chance: random.Random, number: signal.Signals) -> str:
         files = self._files
         with files.lock():
             running = [guest for guest in files.load_all() if guest.seen is Seen.RUNNING]
             if not running:
                 return ""
             guest = chance.choice(running)
-            files.change(guest, Seen.CRASHED)
+            files.change(guest, Seen.CRASHED if number == signal.SIGKILL else Seen.OFF)
         return guest.id
 
     def hang(self, chance: random.Random) -> Callable[[], object]:
@@ -226,9 +255,30 @@ class LibvirtHost(FaultHost):
             if len(words) == 3 and (match := ID.search(words[1])):
                 guests[match[0]] = VIRSH_STATES.get(words[2].strip(), Seen.GONE)
         disks, parts = self._disks()
+        traces = self._traces() | self._entries()
+        return Inventory(guests, disks, traces, self._boots(), parts + self._wild(guests))
+
+    def _wild(self, guests: dict[str, Seen]) -> list[str]:
+        """What runs that libvirt does not know."""
         active = {key for key, seen in guests.items() if seen in (Seen.RUNNING, Seen.PAUSED)}
-        wild = [f"a QEMU of {key}" for key in self.qemus() if key not in active]
-        return Inventory(guests, disks, {}, parts + wild)
+        qemus = self.qemus()
+        taps = TAP.findall(self.host.run(["cat", "/proc/net/dev"]).stdout)
+        spare = [f"{len(taps)} interfaces of {len(qemus)} guests"] if len(taps) > len(qemus) else []
+        return [f"a QEMU of {key}" for key in qemus if key not in active] + spare
+
+    def _entries(self) -> set[tuple[str, str]]:
+        """What DHCP knows of instances."""
+        path = self.host.directory / "etc" / "qemu" / "networks" / f"{NETWORK}.xml"
+        text = path.read_text() if path.exists() else ""
+        return {(key, "an entry for DHCP") for key in ENTRY.findall(text)}
+
+    def _boots(self) -> dict[str, int]:
+        """What guests have said last of how often they booted."""
+        said = {
+            path.parent.name: BOOTS.findall(path.read_bytes())
+            for path in (self.state / "guests").glob(f"*/{LOG}")
+        }
+        return {key: int(found[-1]) for key, found in said.items() if found}
 
     def qemus(self) -> dict[str, int]:
         """Instance → its QEMU process."""
@@ -239,7 +289,7 @@ class LibvirtHost(FaultHost):
             except OSError:
                 continue
             guest = next((word for word in words if word.startswith("guest=")), "").split(",")[0]
-            match = ID.search(guest)
+            match = ID.search(guest.removeprefix("guest="))
             if match and Path(words[0]).name.startswith("qemu-system-"):
                 found[match[0]] = pid
         return found
@@ -252,17 +302,17 @@ class LibvirtHost(FaultHost):
             pid for pid in network.pids_in(self.host.namespace) if not holder or pid != holder.pid
         ]
         for pid in victims:
-            _kill(pid)
+            _signal(pid, signal.SIGKILL)
         wait_until(lambda: not set(victims) & set(network.pids_in(self.host.namespace)), 10.0)
         for entry in (self.host.directory / "run").iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
-    def kill_guest(self, chance: random.Random) -> str:
+    def signal_guest(self, chance: random.Random, number: signal.Signals) -> str:
         qemus = sorted(self.qemus().items())
         if not qemus:
             return ""
         key, pid = chance.choice(qemus)
-        _kill(pid)
+        _signal(pid, number)
         return key
 
     def hang(self, chance: random.Random) -> Callable[[], object]:
@@ -270,9 +320,9 @@ class LibvirtHost(FaultHost):
         return lambda: self.cloud.signal(self.libvirtd, signal.SIGCONT)
 
 
-def _kill(pid: int) -> None:
+def _signal(pid: int, number: signal.Signals) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return
 

@@ -20,6 +20,7 @@ class Try:
     :ivar at: seconds since 1970
     :ivar seconds: until its answer
     :ivar status: 0 when the connection broke, -1 when no answer came in time
+    :ivar request_id: by which its answer is found again
     """
 
     at: float
@@ -27,6 +28,7 @@ class Try:
     status: int
     retry_after: str | None
     answer: Any
+    request_id: str = ""
 
 
 @dataclass
@@ -53,6 +55,12 @@ class Request:
         """That of the first answer that says what became of it; 503 or 0 while there is none."""
         said = [one.status for one in self.tries if one.status > 0]
         return next((status for status in said if status not in UNDECIDED), max(said, default=0))
+
+    @property
+    def request_id(self) -> str:
+        """That of the newest answer that says what became of it."""
+        said = [one for one in self.tries if one.status > 0 and one.status not in UNDECIDED]
+        return said[-1].request_id if said else ""
 
     @property
     def changes(self) -> bool:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
+import psycopg
+
+from devstack.processes import wait_until
 from tests.faults.fault import HOSTS, Fault
+
+HEARTBEAT_SECONDS = 45.0
+"""Within which a heartbeat comes, also when another fault was to the broker or the database."""
 
 
 class PowerLoss(Fault):
@@ -30,19 +38,45 @@ class KillGuest(Fault):
     """kill -9 of a guest's QEMU."""
 
     subjects = HOSTS
+    number = signal.SIGKILL
 
     def inject(self) -> None:
-        self.detail = self.cloud.fleet.hosts[self.subject].kill_guest(self.chance)
+        host = self.cloud.fleet.hosts[self.subject]
+        self.detail = host.signal_guest(self.chance, self.number) or "no guest was there"
+
+
+class TerminateGuest(KillGuest):
+    """SIGTERM of a guest's QEMU."""
+
+    number = signal.SIGTERM
 
 
 class HypervisorHangs(Fault):
     """Calls of a hypervisor hang for ten minutes: other machines and heartbeats must not."""
 
     subjects = HOSTS
-    usual = 60.0
+    usual = 600.0
 
     def inject(self) -> None:
         self._end = self.cloud.fleet.hosts[self.subject].hang(self.chance)
 
     def heal(self) -> None:
-        self._end()
+        try:
+            self._await_heartbeat()
+        finally:
+            self._end()
+
+    def _await_heartbeat(self) -> None:
+        first = self._heartbeat()
+        if not wait_until(lambda: self._heartbeat() not in (None, first), HEARTBEAT_SECONDS):
+            raise RuntimeError(f"the agent of {self.subject} sends no heartbeats meanwhile")
+
+    def _heartbeat(self) -> object:
+        """When the host was heard last; None while that cannot be read."""
+        try:
+            with self.cloud.connect() as connection:
+                query = "SELECT last_heartbeat FROM hosts WHERE name = %s"
+                (heard,) = connection.execute(query, [self.subject]).fetchone() or (None,)
+        except psycopg.Error:
+            return None
+        return heard

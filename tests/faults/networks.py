@@ -39,7 +39,7 @@ class CutHost(_Cut):
 class CutHostForGood(_Cut):
     """A host is cut off, and the cloud has to be well without it; then it comes back."""
 
-    usual = 10.0
+    usual = 60.0
     lasting = True
 
 

@@ -6,12 +6,15 @@ from devstack.processes import wait_until
 from paddock.failpoints import HIT
 from tests.faults.fault import AGENTS, CONDUCTOR_PROCESSES, OfProcess
 
+SHORTEST = 20.0
+"""Within so many seconds some client has asked for what leads there."""
+
 
 class _Point(OfProcess):
     """A failpoint that is armed until it is hit or its time is over.
 
     :cvar points: names of failpoints
-    :cvar longest: seconds that it stays armed
+    :cvar longest: seconds that it stays armed, SHORTEST at least
     """
 
     points: tuple[str, ...] = ()
@@ -25,7 +28,7 @@ class _Point(OfProcess):
         self._armed.write_text(self.what())
         self.detail = f"{self._point} {self.what()}"
         hit = self._armed.with_name(self._point + HIT)
-        wait_until(hit.exists, self.cloud.pace.seconds(self.longest))
+        wait_until(hit.exists, max(self.cloud.pace.seconds(self.longest), SHORTEST))
 
     def what(self) -> str:
         """What happens there."""
@@ -39,13 +42,14 @@ class _Point(OfProcess):
 
 
 class CrashAgentAtPoint(_Point):
-    """An agent crashes after start, before it launches, in a disk's move, before finish, after."""
+    """An agent crashes after start, before it launches, in a disk's making or move, at its end."""
 
     subjects = AGENTS
     points = (
         "runner.started",
         "runner.launching",
         "disk.copying",
+        "disk.moving",
         "runner.before-finish",
         "runner.finished",
     )

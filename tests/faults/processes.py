@@ -30,7 +30,7 @@ class KillAgentForLong(_Kill):
     """kill -9 of an agent that stays away until its host is thought dead."""
 
     subjects = AGENTS
-    usual = 30.0
+    usual = 60.0
     down = True
 
 
@@ -97,10 +97,7 @@ class KillLibvirtd(_Kill):
         return self.subject.removeprefix("libvirtd-")
 
 
-class Terminate(OfProcess):
-    """SIGTERM of an agent, a conductor or the API: it ends in order and in time."""
-
-    subjects = PARTS
+class _Terminate(OfProcess):
     limit = 30.0
 
     def _hit(self) -> None:
@@ -112,8 +109,25 @@ class Terminate(OfProcess):
             raise RuntimeError(f"{self.subject} did not end within {self.limit:.0f} s of SIGTERM")
 
 
+class Terminate(_Terminate):
+    """SIGTERM of an agent, a conductor or the API: it ends in order and in time."""
+
+    subjects = PARTS
+
+
+class TerminateLibvirtd(_Terminate):
+    """SIGTERM of a host's libvirtd, which is started again; its guests run on."""
+
+    subjects = LIBVIRTDS
+    drivers = ("libvirt",)
+
+    @property
+    def part(self) -> str:
+        return self.subject.removeprefix("libvirtd-")
+
+
 class TerminateBroker(OfProcess):
-    """RabbitMQ is stopped in order and started again."""
+    """SIGTERM of RabbitMQ, which ends in order and is started again."""
 
     subjects = ("rabbitmq",)
 
@@ -123,8 +137,24 @@ class TerminateBroker(OfProcess):
                 self.cloud.registry.stop(record, 30.0)
 
 
+class DrainDatabase(OfProcess):
+    """SIGTERM of PostgreSQL: it serves who is connected and refuses all others; then it ends."""
+
+    subjects = ("postgres",)
+    usual = 20.0
+    down = True
+
+    def _hit(self) -> None:
+        self.cloud.signal(self.subject, signal.SIGTERM)
+
+    def heal(self) -> None:
+        self.cloud.signal(self.subject, signal.SIGINT)
+        self.cloud.await_end(self.subject)
+        super().heal()
+
+
 class TerminateDatabase(OfProcess):
-    """PostgreSQL is stopped in order and started again."""
+    """SIGINT of PostgreSQL: it breaks all connections, ends in order and is started again."""
 
     subjects = ("postgres",)
     usual = 5.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -17,6 +20,7 @@ from tests.faults.fault import HOSTS, Fault
 from tests.faults.history import Event, History
 from tests.faults.ledger import Ledger, read_ledger
 from tests.faults.load import Load
+from tests.faults.reading import Readers
 from tests.faults.table import Deck
 
 SPREAD_SECONDS = 10.0
@@ -24,15 +28,15 @@ SPREAD_SECONDS = 10.0
 AFTER_SECONDS = 5.0
 POLL_SECONDS = 0.5
 SHOWN = 8
-QUEUES_EVERY = 4
-"""Rounds between looks at the broker's queues, which take seconds of a processor."""
-QUEUES = (
-    "conductor-api",
-    "conductor-agent",
-    *(f"compute.{host}" for host in HOSTS),
-    *(f"reply_{host}:agent:" for host in HOSTS),
-    *(f"reply_{name}:conductor:" for name in CONDUCTORS),
-    "reply_api:api:",
+TOPICS = ("conductor-api", "conductor-agent")
+QUEUES = {
+    **dict.fromkeys(TOPICS, ""),
+    **{f"{topic}.{name}": name for topic in TOPICS for name in CONDUCTORS},
+    **{f"compute.{name}{own}": name for name in HOSTS for own in ("", f".{name}")},
+}
+"""Each queue that somebody listens to, and who."""
+REPLIES = re.compile(
+    rf"reply_(({'|'.join(HOSTS)}):agent|({'|'.join(CONDUCTORS)}):conductor|api:api):\d+"
 )
 
 
@@ -47,6 +51,7 @@ class Rounds:
         self._load = load
         self.history = history
         self._deck = deck
+        self._readers = Readers([load.user, load.admin])
 
     def run(self, number: int) -> list[str]:
         """One round; gives the violations."""
@@ -113,6 +118,9 @@ class Rounds:
         end = time.monotonic() + limit
         self._load.drain(limit)
         found = self._until_well(lambda: self._look(number, dead), end)
+        requests = self.history.of_round(number)
+        if not found:
+            found = self._readers.check(requests, self.read_ledger(), number)
         answers = check.check_answers(self.history.of_round(number), self.history.events)
         broken, self._load.broken = self._load.broken, []
         return [*broken, *answers, *found]
@@ -121,7 +129,7 @@ class Rounds:
         while True:
             try:
                 found = look()
-            except (OSError, psycopg.Error, RuntimeError) as error:
+            except (OSError, psycopg.Error, RuntimeError, subprocess.TimeoutExpired) as error:
                 found = [f"the cloud cannot be looked at: {error}"]
             if not found or time.monotonic() > end:
                 return found
@@ -131,15 +139,10 @@ class Rounds:
         found = self._look_at_state(number, dead)
         if found:
             return found
-        if said := self._cloud.check(dead):
-            return said
-        listing = self._cloud.broker.control(
-            "list_queues", "name", "messages", "--no-table-headers"
-        )
-        if listing.returncode != 0:
-            return [f"the broker's queues cannot be listed: {listing.stderr.strip()}"]
-        lines = [line for line in listing.stdout.splitlines() if not _is_of(line, dead)]
-        return list(check.check_queues(lines, QUEUES))
+        with ThreadPoolExecutor(1) as pool:  # each takes seconds
+            lines = pool.submit(self._cloud.queues, *check.QUEUE_COLUMNS)
+            said = self._cloud.check(dead)
+            return [*said, *check.check_queues(lines.result(), QUEUES, REPLIES, dead)]
 
     def _look_at_state(self, number: int, dead: list[str]) -> list[str]:
         ledger = self.read_ledger()
@@ -170,7 +173,7 @@ class Rounds:
             "number": number,
             "faults": [f"{fault.name} {fault.subject}" for fault in faults],
             "requests": len(requests),
-            "accepted": sum(one.changes and one.status in (202, 204) for one in requests),
+            "accepted": sum(one.changes and one.status in check.ACCEPTED for one in requests),
             "seconds": round(time.time() - begun, 1),
             "settled_seconds": round(time.time() - healed, 1),
             "violations": violations,
@@ -194,12 +197,9 @@ class Rounds:
                 name: {
                     "guest": one.guests.get(key),
                     "disks": [generation for owner, generation in one.disks if owner == key],
+                    "boots": one.boots.get(key),
                 }
                 for name, one in found.items()
                 if key in one.guests or any(owner == key for owner, _ in one.disks)
             }
             self.history.instances.append({"ledger": row, "hosts": hosts})
-
-
-def _is_of(line: str, hosts: list[str]) -> bool:
-    return any(line.startswith(f"compute.{host}.") for host in hosts)

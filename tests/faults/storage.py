@@ -6,6 +6,7 @@ import os
 import shutil
 
 from tests.faults.fault import HOSTS, Fault
+from tests.faults.fleet import FILLER
 
 
 class DiskFull(Fault):
@@ -15,7 +16,7 @@ class DiskFull(Fault):
     usual = 15.0
 
     def inject(self) -> None:
-        self._path = self.cloud.fleet.hosts[self.subject].disk_directory / "filler"
+        self._path = self.cloud.fleet.hosts[self.subject].disk_directory / FILLER
         free = shutil.disk_usage(self._path.parent).free
         with self._path.open("wb", buffering=0) as file:
             os.posix_fallocate(file.fileno(), 0, free)
