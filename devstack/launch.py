@@ -44,7 +44,7 @@ def purpose(options: argparse.Namespace) -> str:
     """What Debian packages the command needs: a key of packages.PURPOSES, or empty for none."""
     if options.command == "test":
         rings = options.rings or RINGS
-        wanted = {"integration": "tests", "unit": "unit"}
+        wanted = {"integration": "tests", "faults": "tests", "unit": "unit"}
         return next((need for ring, need in wanted.items() if ring in rings), "")
     if options.command == "multihost":
         return "multihost"

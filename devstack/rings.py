@@ -3,19 +3,24 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import IO
 
 from devstack import packages
 from devstack.place import CHECKOUT
 from devstack.say import say
 
-RINGS = ("unit", "simulation", "functional", "integration")
+RINGS = ("unit", "simulation", "functional", "integration", "faults")
 LONG = "long"
 LONG_RUN = {"PADDOCK_SCHEDULES": "1000000"}
 """The long ring is the simulation with two hundred times as many schedules: hours."""
-DIRECTORIES = {LONG: ("simulation",), "integration": ("integration", "faults")}
-"""Below `tests`, where other than the ring's name."""
+ROOTS = ("integration", "faults")
+"""Rings with namespaces and real servers."""
+BESIDE = {"integration": "faults"}
+"""Both wait more than they work: the second runs while the first does, and is shown after it."""
 BACKENDS = ("eventlet", "threading")
 SIDE_BY_SIDE = ("unit",)
 """Rings whose tests share nothing, so that several may run at once."""
@@ -46,26 +51,49 @@ def plan(rings: Sequence[str]) -> list[Run]:
 
 def run_rings(rings: Sequence[str]) -> int:
     """Run the rings; 0 when all passed. What cannot run is skipped loudly, and fails in CI."""
-    outcomes = [_run_one(run) for run in plan(rings)]
+    outcomes = []
+    runs = {run.title: run for run in plan(rings)}
+    while runs:
+        run = runs.pop(next(iter(runs)))
+        beside = runs.pop(BESIDE.get(run.ring, ""), None)
+        outcomes.append(_run_both(run, beside) if beside else _run_one(run))
     return max(outcomes, default=0)
 
 
+def _run_both(run: Run, beside: Run) -> int:
+    with ExitStack() as stack:
+        output = stack.enter_context(tempfile.TemporaryFile())
+        other = None if _obstacle() else stack.enter_context(_start(beside, output))
+        first = _run_one(run)
+        if other is None:
+            return max(first, _run_one(beside))
+        say(f"\n=== {beside.title} ===")
+        second = other.wait()
+        output.seek(0)
+        sys.stdout.write(output.read().decode(errors="replace"))
+        sys.stdout.flush()
+    return max(first, second)
+
+
 def _run_one(run: Run) -> int:
-    if run.ring == "integration" and (reason := _obstacle()):
+    if run.ring in ROOTS and (reason := _obstacle()):
         say(f"\n!!! The {run.ring} ring is SKIPPED: {reason} !!!\n")
         return 1 if os.environ.get(CI) else 0
     say(f"\n=== {run.title} ===")
+    with _start(run) as process:
+        return process.wait()
+
+
+def _start(run: Run, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PADDOCK_CONCURRENCY": run.backend}
     if run.ring == LONG:
         environment = {**LONG_RUN, **environment}
     workers = ["--numprocesses", "auto"] if run.ring in SIDE_BY_SIDE else []
-    command = [sys.executable, "-m", "pytest", *workers, *_directories(run.ring)]
-    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
-
-
-def _directories(ring: str) -> list[str]:
-    names = DIRECTORIES.get(ring, (ring,))
-    return [str(CHECKOUT / "tests" / name) for name in names]
+    directory = CHECKOUT / "tests" / ("simulation" if run.ring == LONG else run.ring)
+    command = [sys.executable, "-m", "pytest", *workers, str(directory)]
+    return subprocess.Popen(
+        command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output and subprocess.STDOUT
+    )
 
 
 def _obstacle() -> str:

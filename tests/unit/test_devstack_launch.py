@@ -89,7 +89,7 @@ def test_settings_are_looked_at_before_anything_is_installed(
     monkeypatch.setenv("PADDOCK_HYPERVISOR", "fake")
     assert purpose(parse(["up"])) == ""
     assert purpose(parse(["multihost"])) == "multihost"
-    needs = {"": "tests", "unit": "unit", "functional": "", "unit integration": "tests"}
+    needs = {"": "tests", "unit": "unit", "functional": "", "unit faults": "tests"}
     for rings, need in needs.items():
         assert purpose(parse(["test", *rings.split()])) == need
 
