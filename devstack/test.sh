@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs Paddock's tests: ./devstack/test.sh [unit|simulation|functional|integration|long ...]
+# Runs Paddock's tests: ./devstack/test.sh [unit|simulation|functional|integration|faults|long ...]
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/python.sh"
 
