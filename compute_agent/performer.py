@@ -54,9 +54,12 @@ class Performer:
         error = self._attempt(task, order)
         if order.kind is not StepKind.DESTROY and self._slots.is_barred(order.guest.id):
             self._sweep(order.guest.id)
-        return Outcome(
-            step=ref, error=error.to_wire() if error else None, seen=self._look(order.guest.id)
-        )
+        seen = self._look(order.guest.id)
+        if error and order.guest.image is not None and seen is Seen.GONE:
+            # A create that failed is on no host any more: nobody would ask for its clean-up.
+            self._sweep(order.guest.id)
+            self._memory.forget(order.guest.id)
+        return Outcome(step=ref, error=error.to_wire() if error else None, seen=seen)
 
     def _attempt(self, task: Task, order: WorkOrder) -> PaddockError | None:
         try:

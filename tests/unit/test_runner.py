@@ -51,6 +51,13 @@ def test_a_lost_hint_heals_by_the_next_heartbeat(lab: AgentLab) -> None:
     assert ended(row).status == "succeeded"
 
 
+def test_a_create_that_failed_leaves_nothing_on_its_host(lab: AgentLab, tmp_path: Path) -> None:
+    guest = lab.guest()
+    lab.driver.control.set("launch", Behaviour(fail="There is no room."))
+    assert "no room" in error_of(lab.run(StepKind.LAUNCH, guest))
+    assert list(tmp_path.rglob(f"*{guest.id}*")) == []
+
+
 def test_a_machine_lives_through_every_kind_of_step(lab: AgentLab) -> None:
     guest, seen = lab.running(), lab.driver.seen
     for kind, after in [
