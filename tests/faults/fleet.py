@@ -32,6 +32,8 @@ ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 BOOTS = re.compile(rb"PADDOCK-GUEST mark=\S+ boots=(\d+) ")
 ENTRY = re.compile(rf"name='({ID.pattern})-")
 TAP = re.compile(r"^ *(vnet\d+):", re.MULTILINE)
+BRIDGE = "brdata"
+"""That libvirt makes on each host."""
 NOTED = ("run", "lib", "etc")
 """Below a host's directory: where libvirt keeps what it knows; its logs stay."""
 FILLER = "filler"
@@ -238,7 +240,7 @@ class LibvirtHost(FaultHost):
             "libvirt": {
                 "uri": "qemu:///system",
                 "network": "bridge",
-                "bridge": "brdata",
+                "bridge": BRIDGE,
                 "uplink": self.host.data_interface,
                 "bridge_address": f"{self.host.data_address}/24",
                 "call_timeout": 10 if self.cloud.pace.quick else 30,
@@ -304,6 +306,7 @@ class LibvirtHost(FaultHost):
         for pid in victims:
             _signal(pid, signal.SIGKILL)
         wait_until(lambda: not set(victims) & set(network.pids_in(self.host.namespace)), 10.0)
+        self.host.run(["ip", "link", "delete", BRIDGE])
         for entry in (self.host.directory / "run").iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
