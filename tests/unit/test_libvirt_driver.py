@@ -16,6 +16,7 @@ from tests.agent_lab import eventually
 
 libvirt = pytest.importorskip("libvirt")
 
+from compute_agent.drivers.libvirt import xml  # noqa: E402
 from compute_agent.drivers.libvirt.console import MOST_BYTES, READ_BYTES  # noqa: E402
 from compute_agent.drivers.libvirt.driver import LibvirtDriver  # noqa: E402
 
@@ -82,3 +83,23 @@ def test_a_start_that_hangs_is_told_until_it_has_ended(
     assert told() == (Seen.OFF, True)
     may_go.put(True)
     eventually(lambda: told() == (Seen.RUNNING, False), "the start")
+
+
+def test_a_guest_that_is_about_to_run_is_its_launchers(
+    driver: LibvirtDriver, domain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reboot that is done again waits for the start that a former agent began."""
+    marks = xml.Marks("cloud", "h1", INSTANCE, 1, "action", 1)
+    element, config = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    domain.setMetadata(element, xml.marks_xml(marks), "paddock", xml.PADDOCK, config)
+
+    def job(_domain: Any) -> list[int]:
+        if domain.isActive():
+            return [libvirt.VIR_DOMAIN_JOB_NONE]
+        domain.create()
+        return [libvirt.VIR_DOMAIN_JOB_UNBOUNDED]
+
+    monkeypatch.setattr(libvirt.virConnect, "setKeepAlive", lambda *_: 0)  # it has none
+    monkeypatch.setattr(libvirt.virDomain, "jobInfo", job)
+    monkeypatch.setattr(driver, "_prefix", "")
+    assert driver.launched_by(INSTANCE) == "action"

@@ -125,7 +125,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def launched_by(self, instance_id: str) -> str | None:
         """See the base."""
-        look = self._guest(instance_id).look()
+        look = self._guest(instance_id).settled()
         return look.marks.launched_by if look and look.active and look.marks else None
 
     def launch(self, guest: GuestSpec, launch: Launch) -> None:
