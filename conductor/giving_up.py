@@ -32,6 +32,8 @@ def give_up(turn: Turn, instance: Instance, action: Action, seen: Seen | None) -
         return {}
     if action.verb == "create":
         claims.release(turn, instance.id)
+        if launch.attempt > 1:  # a former attempt may have made the disk and no more
+            leftovers.leave(turn, launch.host, leftovers.DISK, instance.id, instance.generation + 1)
         return {"host": None, "disk_host": None}
     if action.verb == "vm-poweron":
         return _stay(turn, instance, steps, launch)

@@ -217,6 +217,20 @@ def test_a_create_that_fails_leaves_an_error_without_claims(lab: Lab) -> None:
     assert lab.ledger.instance(ticket.instance_id).deleted
 
 
+def test_the_disk_that_a_former_attempt_made_goes_when_the_create_fails(lab: Lab) -> None:
+    (ticket,) = lab.ledger.create(lab.ledger.admin, host="h1")
+    order = lab.started("h1")
+    lab.world.machines["h1"].disks[order.guest.id] = {1: 0}
+    agent = lab.agents["h1"] = lab.boot("h1")
+    (step,) = agent.beat().steps
+    assert agent.conductor.hand_back(agent.ref(step), step.epoch)
+    agent.finish(lab.started("h1"), HypervisorError("no room"), Seen.GONE)
+    lab.run()
+    assert lab.ledger.show(ticket.instance_id).vm_state == "error"
+    assert lab.world.machines["h1"].found() == []
+    assert lab.left() == set()
+
+
 def test_a_host_that_leaves_its_zone_meanwhile_is_not_taken_for_it(lab: Lab) -> None:
     instance = lab.ledger.instance(lab.off("h1"))
 
