@@ -9,6 +9,8 @@ import psycopg
 from devstack.processes import wait_until
 from tests.faults.fault import HOSTS, Fault
 
+GUEST_SECONDS = 20.0
+"""Within which some guest runs on a host."""
 HEARTBEAT_SECONDS = 45.0
 """Within which a heartbeat comes, also when another fault was to the broker or the database."""
 
@@ -41,8 +43,13 @@ class KillGuest(Fault):
     number = signal.SIGKILL
 
     def inject(self) -> None:
+        if not wait_until(self._hits, GUEST_SECONDS):
+            self.detail = "no guest was there"
+
+    def _hits(self) -> bool:
         host = self.cloud.fleet.hosts[self.subject]
-        self.detail = host.signal_guest(self.chance, self.number) or "no guest was there"
+        self.detail = host.signal_guest(self.chance, self.number)
+        return bool(self.detail)
 
 
 class TerminateGuest(KillGuest):
