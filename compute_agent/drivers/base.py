@@ -80,7 +80,8 @@ class Driver(abc.ABC):
     def launched_by(self, instance_id: str) -> str | None:
         """The action that launched the guest which is active now; None when none is.
 
-        A start that a former agent began and that goes on is waited for. This asks for everything; a driver that can look at one guest alone does so.
+        A start that a former agent began and that goes on is waited for. This asks for
+        everything; a driver that can look at one guest alone does so.
         """
         for one in self.found():
             if one.instance_id == instance_id and one.seen in (Seen.RUNNING, Seen.PAUSED):
