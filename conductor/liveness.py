@@ -27,8 +27,9 @@ UPTIME_DRIFT_SECONDS = 60
 def hello(turn: Turn, told: Hello) -> HelloAnswer:
     """A new agent process takes over from the one that it names; repeating it is harmless.
 
-    A process that cannot name its predecessor takes over once that one is judged dead: its lease
-    has lapsed, so it launches nothing. The host is up when it has reconciled.
+    A process that cannot name its predecessor takes over once that one is judged dead, or was
+    silent for so long though it is not judged, because others are: its lease has lapsed, so it
+    launches nothing. The host is up when it has reconciled.
 
     :raises StaleEpoch: another process speaks for the host, or the name is another machine's
     """
@@ -63,7 +64,7 @@ def refuse_stranger(turn: Turn, told: Hello) -> Conflict:
 def _take_over(turn: Turn, host: Host, told: Hello) -> None:
     if host.machine_id != told.machine_id:
         raise _other_machine(told)
-    if told.replaces != host.epoch and host.state != "down":
+    if told.replaces != host.epoch and not _is_over(turn, host):
         raise StaleEpoch(f"Another process speaks for host {told.host}.")
     turn.must(
         Host,
@@ -74,6 +75,12 @@ def _take_over(turn: Turn, host: Host, told: Hello) -> None:
         **_state(turn, told),
     )
     turn.change(Host, Host.name == told.host, zone=_zone(turn, told))
+
+
+def _is_over(turn: Turn, host: Host) -> bool:
+    """Whether the process that spoke for the host launches nothing any more."""
+    silence = (turn.now - host.last_heartbeat).total_seconds()
+    return host.state == "down" or silence > turn.conf.dead_after
 
 
 def _new_host(turn: Turn, told: Hello) -> Host:

@@ -57,6 +57,19 @@ def test_a_process_without_a_past_takes_over_from_a_dead_one(lab: Lab) -> None:
     assert lab.host("h1").state == "reconciling"
 
 
+def test_processes_without_a_past_take_over_where_too_many_are_silent_to_be_judged(
+    lab: Lab,
+) -> None:
+    lab.pass_time(9, "h1", "h2")
+    with pytest.raises(StaleEpoch):
+        hello(lab, "h1", replaces=None)
+    lab.pass_time(6, "h1", "h2")
+    assert lab.host("h1").state == lab.host("h2").state == "up"
+    for name in ("h1", "h2"):
+        hello(lab, name, replaces=None)
+        assert lab.host(name).state == "reconciling"
+
+
 def test_an_aggregates_zone_goes_before_the_hosts_own(lab: Lab) -> None:
     lab.ledger.add(Aggregate(id=1, uuid="u", name="a", zone="gold", created_at=START))
     lab.ledger.add(AggregateHost(aggregate_id=1, host="h4"))
