@@ -13,7 +13,7 @@ TEXT = """\
 This section is made by `.venv/bin/python -m docs` from `tests/simulation/mutations.py`.
 
 {killed}
-No schedule is known that notices these. A reason is what the code suggests, not a proof:
+No schedule is known that notices this one, and why not:
 
 {spared}"""
 
@@ -26,7 +26,7 @@ def render() -> str:
     text = TEXT.format(
         killed=table(["mutation", "the rule that it breaks", "seed"], killed),
         spared=table(
-            ["mutation", "the rule that it breaks", "why perhaps nothing happens"], spared
+            ["mutation", "the rule that it breaks", "why nothing happens"], spared
         ),
     )
     return head + SECTION + text

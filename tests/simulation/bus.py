@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from paddock.context import RequestContext
-from paddock.errors import BusUnavailable, PaddockError, from_wire
+from paddock.errors import BusUnavailable, DatabaseUnavailable, PaddockError, from_wire
 from tests.simulation.scheduler import Process, Scheduler
 from tests.simulation.traps import Trap, Traps
 
 EXPIRY_SECONDS = 5.0
 HINT_SECONDS = 15.0
 AGAIN_SECONDS = 0.7
-CONDUCTORS = "conductors"
+ECHOES = 8
 
 
 @dataclass
@@ -40,6 +40,7 @@ class Message:
     method: str
     context: dict[str, Any]
     content: bytes
+    sent: float
     expires: float
     reply: Any = None
     trap: Trap | None = None
@@ -61,7 +62,9 @@ class Bus:
     :ivar cut: places without a line to the broker
     :ivar wrong: told when an endpoint breaks
     :ivar say: told what happens, for the trace
+    :ivar on_send: told each message
     :ivar on_answer: told each method, its arguments and its answer
+    :ivar on_arrival: told each answer that its caller gets
     """
 
     scheduler: Scheduler
@@ -72,7 +75,9 @@ class Bus:
     listeners: dict[str, list[Listener]] = field(default_factory=dict)
     wrong: Callable[[str], None] = lambda _: None
     say: Callable[..., None] = lambda *_: None
+    on_send: Callable[[Message], None] = lambda _: None
     on_answer: Callable[[str, bytes, Any], None] = lambda *_: None
+    on_arrival: Callable[[Message, bytes], None] = lambda *_: None
 
     def listen(self, topic: str, process: Process, endpoint: Any) -> Listener:
         """Take messages of a topic."""
@@ -108,14 +113,15 @@ class Bus:
     ) -> Message:
         return Message(
             self.scheduler.process, topic, method, ctxt.to_dict(), msgspec.json.encode(args),
-            self.scheduler.now + seconds,
+            self.scheduler.now, self.scheduler.now + seconds,
         )  # fmt: skip
 
     def _send(self, message: Message) -> None:
         weather, source = self.weather, self.source
+        self.on_send(message)
         if message.sender.place in self.cut:
             return
-        if (trap := self.traps.spring(message.method)) is not None:
+        if (trap := self.traps.spring(message.method, message.sender.place)) is not None:
             self._spring(message, trap)
             return
         fate = source.random()
@@ -131,12 +137,19 @@ class Bus:
 
     def _spring(self, message: Message, trap: Trap) -> None:
         self.say(message.sender.name, message.method, "TRAP", trap.fate, f"{trap.seconds:.1f}")
+        if trap.fate == "lost":
+            return
         late = trap.fate in ("late", "crash late")
         self._carry(message, trap.seconds if late else self._delay())
         if trap.fate == "again":
             self._carry(message, trap.seconds)
-        if trap.fate in ("reply lost", "reply late"):
+        if trap.fate == "echo":
+            for _ in range(ECHOES):
+                self._carry(message, self.source.random() * HINT_SECONDS)
+        if trap.fate in ("reply lost", "reply late", "unknown"):
             message.trap = trap
+        if trap.fate == "jump":
+            self.traps.strike("jump", message.sender.place)
         if trap.fate in ("crash late", "freeze", "crash"):
             strike, place = self.traps.strike, message.sender.place
             soon = 0.0 if trap.fate == "crash late" else self._delay() * 2
@@ -173,6 +186,8 @@ class Bus:
             error = refused.to_wire()
         else:
             self.on_answer(message.method, message.content, answer)
+        if message.trap is not None and message.trap.fate == "unknown":
+            error = DatabaseUnavailable("The database did not answer in time; try again.").to_wire()
         if message.reply is not None:
             self._reply(listener, message, (msgspec.json.encode(answer), error))
 
@@ -185,12 +200,15 @@ class Bus:
         fate = message.trap.fate if message.trap is not None else ""
         if listener.process.place in self.cut or fate == "reply lost":
             return
-        delay = message.trap.seconds if message.trap is not None else self._delay()
+        delay = message.trap.seconds if fate == "reply late" and message.trap else self._delay()
         self.scheduler.after(delay, lambda: self._deliver(message, answer))
 
     def _deliver(self, message: Message, answer: tuple[bytes, Any]) -> None:
-        if message.sender.place not in self.cut:
-            self.scheduler.wake(message.reply, answer)
+        if message.sender.place in self.cut or not self.scheduler.wake(message.reply, answer):
+            return
+        value, error = answer
+        if error is None:
+            self.on_arrival(message, value)
 
 
 class Caller:

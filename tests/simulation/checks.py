@@ -9,7 +9,7 @@ from sqlalchemy.dialects import sqlite
 
 from conductor.invariants import rules
 from paddock.actions import Seen, VmState
-from tests.simulation.hypervisor import World
+from tests.simulation.machines import World
 
 FITTING = {
     VmState.ACTIVE: (Seen.RUNNING,),
@@ -29,6 +29,7 @@ LIMIT 1
 INSTANCES = """
 SELECT id, vm_state, host, disk_host, disk_generation, deleted, busy FROM instances ORDER BY id
 """
+OVERDUE = "SELECT id FROM steps WHERE status IN ('accepted', 'running') AND deadline < ?"
 ACTIONS = "SELECT id, verb, status, reason, instance_id FROM actions WHERE status != 'refused'"
 
 
@@ -57,6 +58,11 @@ def restlessness(raw: Any) -> str | None:
     """Why the ledger is not at rest; None when it is."""
     row = raw.execute(RESTLESS).fetchone()
     return row[0] if row else None
+
+
+def overdue(raw: Any, before: str) -> list[str]:
+    """Live steps whose deadline was before a moment."""
+    return [f"the step {row[0][:4]} is overdue" for row in raw.execute(OVERDUE, (before,))]
 
 
 def disagreements(raw: Any, world: World) -> list[str]:
@@ -91,7 +97,7 @@ def _check_instance(
         wrongs.append(f"{key[:4]} has lost its disk {disk}, there is {sorted(disks)}")
     elif disks and set(disks) != {disk}:
         wrongs.append(f"{key[:4]} has disks {sorted(disks)}, not only {disk}")
-    elif disks and disks[disk] != world.written.get(key, 0):
+    elif disks and disks[disk] < world.expected(key):
         wrongs.append(f"{key[:4]} has an old disk")
     fits = FITTING.get(VmState(state))
     if fits is not None and machine.seen(key) not in fits:

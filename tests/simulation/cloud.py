@@ -30,19 +30,21 @@ from paddock.service import Service, Timer
 from tests.simulation import threads
 from tests.simulation.bus import Bus, Caller, Server
 from tests.simulation.files import File
-from tests.simulation.hypervisor import Machine, SimDriver, World
+from tests.simulation.hypervisor import SimDriver
+from tests.simulation.machines import Machine, World
 from tests.simulation.scheduler import Process, Scheduler
-from tests.simulation.store import Store
+from tests.simulation.store import Store, moment
 from tests.simulation.trouble import Trouble
 
 TO_CONDUCTORS = ("conductor-agent", "conductor-api")
 STOP_SECONDS = 6.0
 SETTINGS: dict[str, dict[str, Any]] = {
     "DEFAULT": {"transport_url": "paddock://simulation/"},
-    "conductor": {"deadline_limit": 40, "cpu_ratio": 1.0, "ping_interval": 5.0},
+    "conductor": {"deadline_limit": 24, "cpu_ratio": 1.0, "ping_interval": 5.0},
     "compute": {"shutdown_wait": 4.0, "workers": 3, "movers": 1},
 }
 ACTION_SECONDS = 15
+WRITTEN = "%Y-%m-%d %H:%M:%S.%f"
 
 
 def settings(host: str, zone: str) -> Any:
@@ -135,6 +137,10 @@ class Cloud:
         self.reaper_interval = 1.0
         self.wrong: Callable[[str], None] = lambda _: None
 
+    def moment(self, later: float = 0.0) -> str:
+        """The database's time, as it writes it, or so many seconds later."""
+        return moment(self.scheduler.now + later + self.trouble.clock_jump).strftime(WRITTEN)
+
     # --- agents
 
     def boot(self, name: str) -> None:
@@ -199,6 +205,7 @@ class Cloud:
         process = self.conductors.get(name)
         if process is None or not process.alive:
             process = Process(name, name)
+            process.born_at = self.scheduler.now
             self.conductors[name] = process
             self.scheduler.spawn(process, self._run_conductor, "main", process)
 

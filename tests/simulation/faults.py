@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from conductor import hosts
+from conductor import hosts, leftovers
 from conductor.db.models import Host
 from conductor.turn import Turn, Turns
 from paddock.actions import Seen
 from paddock.context import RequestContext
 from paddock.errors import PaddockError
 from tests.simulation.cloud import AgentProcess, Cloud
-from tests.simulation.hypervisor import Machine
+from tests.simulation.machines import Machine
 from tests.simulation.scheduler import Process
 
+HOMES = "SELECT host FROM instances WHERE host IS NOT NULL AND deleted = 0"
+DISK_HOSTS = "SELECT id, disk_host FROM instances WHERE disk_host IS NOT NULL AND deleted = 0"
+FELT_SECONDS = 5.0
 SHORT = (0.3, 1.5, 4.0)
 LONG = (2.0, 6.0, 12.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A place stood still, or had no line, for a while."""
+
+    place: str
+    at: float
+    until: float
 
 
 class Faults:
     """Lets faults happen, and heals them.
 
     :param operator: turns of an administrator whose transactions always work
+    :ivar outages: what befell places so far, also what will go on for a while
+    :ivar wish: lets a user ask for something: a verb, or empty for anything
     """
 
     def __init__(self, cloud: Cloud, operator: Turns, admin: RequestContext) -> None:
@@ -30,18 +45,31 @@ class Faults:
         self._operator = operator
         self._admin = admin
         self._frozen: list[Process] = []
+        self._chosen = ("", "")
+        self.outages: list[Outage] = []
+        self.wish: Callable[[str], None] = lambda _: None
 
-    def happen(self, what: str, source: random.Random) -> None:
-        """Let a fault happen."""
+    def happen(self, what: str, source: random.Random, chosen: str = "") -> None:
+        """Let a fault happen.
+
+        :param chosen: ``place:seconds``, of which either may be missing; the place is ``home``,
+            where an instance is, or ``other``
+        """
+        place, _, seconds = chosen.partition(":")
+        self._chosen = (place, seconds)
         getattr(self, f"_{what.replace(' ', '_')}")(source)
+        self._chosen = ("", "")
 
     def strike(self, fate: str, place: str) -> None:
         """What a trap does to whoever is at a place: an agent, its host or a conductor."""
         cloud = self._cloud
         process = cloud.agents.get(place) or cloud.conductors.get(place)
-        if fate == "cut":
-            cloud.bus.cut.add(place)
-            self._later(15.0, lambda: cloud.bus.cut.discard(place))
+        if fate in ("wish", "delete"):
+            self.wish(fate.removeprefix("wish"))
+        elif fate == "jump":
+            self._jump_by(20.0)
+        elif fate == "cut":
+            self._cut(cloud.bus.cut, place, 16.0)
         elif fate == "freeze":
             self._freeze(process, 13.0)
         elif fate == "power" and place in cloud.world.machines:
@@ -59,6 +87,8 @@ class Faults:
     def heal(self) -> None:
         """Undo every fault that is still there."""
         cloud = self._cloud
+        now = cloud.scheduler.now
+        self.outages = [replace(one, until=min(one.until, now)) for one in self.outages]
         cloud.trouble.heal()
         cloud.bus.weather = type(cloud.bus.weather)()
         cloud.bus.cut.clear()
@@ -80,7 +110,7 @@ class Faults:
     def _crash_agent(self, source: random.Random) -> None:
         name = self._host(source)
         self._die(self._cloud.agents.get(name))
-        self._later(source.choice(SHORT), lambda: self._cloud.boot(name))
+        self._later(self._seconds(source, SHORT), lambda: self._cloud.boot(name))
 
     def _fuse_agent(self, source: random.Random) -> None:
         process = self._cloud.agents.get(self._host(source))
@@ -104,7 +134,7 @@ class Faults:
             self._cloud.stop(process)
 
     def _freeze_agent(self, source: random.Random) -> None:
-        self._freeze(self._cloud.agents.get(self._host(source)), source.choice(LONG))
+        self._freeze(self._cloud.agents.get(self._host(source)), self._seconds(source, LONG))
 
     def _crash_conductor(self, source: random.Random) -> None:
         process = self._conductor(source)
@@ -132,7 +162,7 @@ class Faults:
     # --- hosts
 
     def _power(self, source: random.Random) -> None:
-        self._lose_power(self._host(source), source.choice((2.0, 13.0, 17.0)))
+        self._lose_power(self._host(source), self._seconds(source, (2.0, 13.0, 17.0)))
 
     def _lose_power(self, name: str, seconds: float) -> None:
         self._cloud.world.machines[name].lose_power()
@@ -147,6 +177,9 @@ class Faults:
         self._change_hosts(
             lambda turn, host: hosts.update(turn, host.name, down) if host.name in off else None
         )
+        homes = dict(self._cloud.sessions.raw.execute(DISK_HOSTS).fetchall())
+        for name in off:
+            self._cloud.world.give_up(self._cloud.world.machines[name], homes)
 
     def _return(self, name: str) -> None:
         machine = self._cloud.world.machines[name]
@@ -181,31 +214,97 @@ class Faults:
     def _hang_hypervisor(self, source: random.Random) -> None:
         name = self._host(source)
         self._cloud.trouble.hung.add(name)
-        self._later(source.choice(LONG), lambda: self._cloud.trouble.hung.discard(name))
+        seconds = self._seconds(source, LONG)
+        self._later(seconds, lambda: self._cloud.trouble.hung.discard(name))
 
     # --- lines and clocks
 
     def _cut_host(self, source: random.Random) -> None:
-        self._cut(self._cloud.bus.cut, self._host(source), source)
+        self._cut(self._cloud.bus.cut, self._host(source), self._seconds(source, LONG))
 
     def _cut_conductor(self, source: random.Random) -> None:
-        self._cut(self._cloud.bus.cut, source.choice(sorted(self._cloud.conductors)), source)
+        name = source.choice(sorted(self._cloud.conductors))
+        self._cut(self._cloud.bus.cut, name, source.choice(LONG))
 
     def _cut_database(self, source: random.Random) -> None:
         cut = self._cloud.trouble.no_database
-        self._cut(cut, source.choice(sorted(self._cloud.conductors)), source)
+        self._cut(cut, source.choice(sorted(self._cloud.conductors)), source.choice(LONG))
+
+    def _mute(self, source: random.Random) -> None:
+        """A host's heartbeats get lost, and nothing else."""
+        self._cloud.bus.traps.lose("heartbeat", self._host(source), 3)
 
     def _deaf(self, source: random.Random) -> None:
         for listener in self._cloud.bus.listeners.get(f"compute.{self._host(source)}", ()):
             listener.deaf = True
 
     def _jump(self, source: random.Random) -> None:
-        self._cloud.trouble.clock_jump += source.choice([-5.0, 4.0, 30.0])
+        self._jump_by(source.choice([-5.0, 4.0, 30.0]))
+
+    def _jump_by(self, seconds: float) -> None:
+        self._cloud.trouble.clock_jump += seconds
+        for name in self._cloud.conductors:
+            self._note_outage(name, 0.0)
+
+    # --- files
+
+    def _old_copy(self, source: random.Random) -> None:
+        """Somebody brings back an older copy of a disk, and has the host clean up."""
+        machines = self._cloud.world.machines
+        machine = machines[self._host(source)]
+        keys = sorted(
+            {key for one in machines.values() for key, disks in one.disks.items() if disks}
+        )
+        if not keys or not machine.powered:
+            return
+        key = source.choice(keys)
+        oldest = min(g for one in machines.values() for g in one.disks.get(key, {}))
+        here = machine.disks.setdefault(key, {})
+        generation = max(min(here) - 1, 0) if here else oldest
+        if generation not in here:
+            here[generation] = 0
+            self._clean_up(machine, key, generation)
+
+    def _clean_up(self, machine: Machine, key: str, generation: int) -> None:
+        """Have a host reconcile until a copy that nobody wants is gone."""
+        if generation in machine.disks.get(key, {}):
+            self._change_hosts(
+                lambda turn, host: (
+                    leftovers.order_reconcile(turn, host.name)
+                    if host.name == machine.name
+                    else None
+                )
+            )
+            self._later(4.0, lambda: self._clean_up(machine, key, generation))
 
     # --- how
 
+    def sound_since(self, process: Process) -> float:
+        """Since when a conductor has lived and had its lines to broker and database, and the
+        database's clock has gone evenly; outages too short for its probes do not count."""
+        now = self._cloud.scheduler.now
+        ends = [
+            min(one.until, now)
+            for one in self.outages
+            if one.place == process.place and one.at <= now
+            and (one.until == one.at or min(one.until, now) - one.at >= FELT_SECONDS)
+        ]  # fmt: skip
+        return max([process.born_at, *ends])
+
+    def _note_outage(self, place: str, seconds: float) -> None:
+        now = self._cloud.scheduler.now
+        self.outages.append(Outage(place, now, now + seconds))
+
+    def _seconds(self, source: random.Random, likely: tuple[float, ...]) -> float:
+        return float(self._chosen[1]) if self._chosen[1] else source.choice(likely)
+
     def _host(self, source: random.Random) -> str:
-        return source.choice(sorted(self._cloud.world.machines))
+        names, (place, _) = sorted(self._cloud.world.machines), self._chosen
+        if place:
+            rows = self._cloud.sessions.raw.execute(HOMES).fetchall()
+            at_home = {row[0] for row in rows}
+            names = [n for n in names if (n in at_home) == (place == "home")] or names
+        return source.choice(names)
 
     def _conductor(self, source: random.Random) -> Process | None:
         return self._cloud.conductors[source.choice(sorted(self._cloud.conductors))]
@@ -217,12 +316,14 @@ class Faults:
     def _freeze(self, process: Process | None, seconds: float) -> None:
         if process is not None:
             self._frozen.append(process)
+            self._note_outage(process.place, seconds)
             self._cloud.scheduler.freeze(process)
             self._later(seconds, lambda: self._cloud.scheduler.thaw(process))
 
-    def _cut(self, places: set[str], place: str, source: random.Random) -> None:
+    def _cut(self, places: set[str], place: str, seconds: float) -> None:
         places.add(place)
-        self._later(source.choice(LONG), lambda: places.discard(place))
+        self._note_outage(place, seconds)
+        self._later(seconds, lambda: places.discard(place))
 
     def _later(self, seconds: float, function: Callable[[], object]) -> None:
         self._cloud.scheduler.after(seconds, function)

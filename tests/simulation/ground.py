@@ -13,15 +13,34 @@ from conductor.policy import Policy
 from paddock.context import RequestContext
 from tests.simulation.bus import Bus
 from tests.simulation.cloud import SETTINGS, settings
-from tests.simulation.hypervisor import Machine
+from tests.simulation.machines import Machine
 from tests.simulation.scheduler import Scheduler
-from tests.simulation.store import START
+from tests.simulation.store import START, moment
 from tests.simulation.trouble import Trouble
 
 T = TypeVar("T")
 IMAGE = "11111111-1111-4111-8111-111111111111"
 FLAVOR = "22222222-2222-4222-8222-222222222222"
 MEMBER = "33333333-3333-4333-8333-333333333333"
+TRIGGERS = (
+    """CREATE TEMP TRIGGER a_start AFTER UPDATE OF status ON main.steps
+    WHEN OLD.status = 'accepted' AND NEW.status = 'running'
+    BEGIN SELECT noted('start', NEW.id, NEW.deadline, h.state || h.forced_down)
+    FROM hosts h WHERE h.name = NEW.host; END""",
+    """CREATE TEMP TRIGGER a_deadline AFTER UPDATE OF deadline ON main.steps
+    WHEN OLD.status = 'running' AND NEW.deadline > OLD.deadline AND NEW.done <= OLD.done
+    BEGIN SELECT noted('deadline', NEW.id, '', ''); END""",
+    """CREATE TEMP TRIGGER a_verdict AFTER UPDATE OF state ON main.hosts
+    WHEN OLD.state != 'down' AND NEW.state = 'down'
+    BEGIN SELECT noted('verdict', NEW.name, group_concat(h.name), '') FROM hosts h
+    WHERE h.name != NEW.name AND h.state = 'down' AND NOT h.forced_down
+    AND abs(julianday(h.last_heartbeat) - julianday(NEW.last_heartbeat)) * 86400 < 9.9; END""",
+    """CREATE TEMP TRIGGER an_opening AFTER UPDATE OF state ON main.hosts
+    WHEN OLD.state != 'up' AND NEW.state = 'up'
+    BEGIN SELECT noted('up', NEW.name, '', ''); END""",
+)
+"""What is noted of a change, about what, and two facts of it: of a step's start its deadline and
+its host's state, of a verdict the hosts that are dead since about the same time."""
 ADMIN = "44444444-4444-4444-8444-444444444444"
 
 
@@ -40,6 +59,7 @@ class Ground:
 
     :param sessions: the database
     :ivar source, bus: those of the schedule that runs
+    :ivar on_change: told what :data:`TRIGGERS` note
     """
 
     def __init__(self, sessions: Any) -> None:
@@ -55,6 +75,13 @@ class Ground:
         self.scenes: dict[tuple[str, int], Scene] = {}
         self.source: random.Random = random.Random(0)
         self.bus: Bus | None = None
+        self.on_change: Callable[..., None] = lambda *_: None
+        sessions.raw.create_function("noted", 4, self._note)
+        for trigger in TRIGGERS:
+            sessions.raw.execute(trigger)
+
+    def _note(self, *what: Any) -> None:
+        self.on_change(*what)
 
 
 class DirectStore:
@@ -83,8 +110,7 @@ class DirectStore:
 
     def now(self, _session: Any) -> datetime.datetime:
         """See ``conductor.turn.Store``."""
-        seconds = self._scheduler.now + self._trouble.clock_jump
-        return START + datetime.timedelta(seconds=seconds)
+        return moment(self._scheduler.now + self._trouble.clock_jump)
 
 
 def make_policy() -> Policy:

@@ -1,16 +1,10 @@
-"""Hypervisors in memory: what outlives agents, and what must never be seen on them.
-
-Disks carry a counter of what guests wrote to them, so that a machine which is started from an old
-copy is found out; domains know which action launched them, so that a request which takes effect
-twice is found out.
-"""
+"""A driver over machines in memory: slow, hung, failing before or after the effect."""
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from compute_agent.drivers.base import (
     DiskMover,
@@ -24,135 +18,23 @@ from compute_agent.drivers.base import (
 from paddock.actions import Seen
 from paddock.errors import GuestGone, GuestHung, HypervisorError
 from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Resources
-from tests.simulation.files import Disk
+from tests.simulation.machines import ALIVE, Domain, Machine, World
 from tests.simulation.scheduler import Process, Scheduler
 
-ALIVE = (Seen.RUNNING, Seen.PAUSED)
 PIECES = 4
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass
-class Domain:
-    """A guest as its hypervisor has it.
+def _worked(method: F) -> F:
+    """A method that is work on one guest, of which an agent does one at a time."""
 
-    :ivar ended_by: what ended it last: ``agent`` or ``itself`` (with faults)
-    """
+    @functools.wraps(method)
+    def work(self: SimDriver, about: Any, *args: Any) -> Any:
+        key = about if isinstance(about, str) else about.id
+        with self._world.witness.working(self._process, key, method.__name__):
+            return method(self, about, *args)
 
-    generation: int
-    seen: Seen
-    launched_by: str
-    cloud_id: str
-    disk: int
-    ended_by: str = ""
-    addresses: tuple[str, ...] = ()
-
-
-@dataclass
-class Machine:
-    """A host: domains, disks as generation → what was written last, and files.
-
-    :ivar powered: whether it has power
-    """
-
-    name: str
-    zone: str
-    domains: dict[str, Domain] = field(default_factory=dict)
-    disks: dict[str, dict[int, int]] = field(default_factory=dict)
-    disk: Disk = field(default_factory=Disk)
-    powered: bool = True
-    locked_by: Process | None = None
-    offset: float = 0.0
-    rate: float = 1.0
-    on_change: dict[Process, Callable[[str, Seen], None]] = field(default_factory=dict)
-
-    def seen(self, key: str) -> Seen:
-        """What the guest is."""
-        domain = self.domains.get(key)
-        return domain.seen if domain else Seen.GONE
-
-    def found(self, cloud_id: str | None = None) -> list[Found]:
-        """Everything here."""
-        keys = {key for key, disks in self.disks.items() if disks}
-        return [self._found(key) for key in sorted(keys | set(self.domains))]
-
-    def _found(self, key: str) -> Found:
-        domain = self.domains.get(key)
-        return Found(
-            instance_id=key,
-            generation=domain.generation if domain else None,
-            launched_by=domain.launched_by if domain else None,
-            seen=domain.seen if domain else Seen.GONE,
-            disks=sorted(self.disks.get(key, {})),
-        )
-
-    def happen(self, key: str, seen: Seen) -> None:
-        """A guest changes by itself, and the hypervisor tells whoever listens."""
-        domain = self.domains[key]
-        if seen not in ALIVE:
-            domain.ended_by = "itself"
-        domain.seen = seen
-        for process, tell in self.on_change.items():
-            if process.alive:
-                tell(key, seen)
-
-    def lose_power(self) -> None:
-        """All guests end at once."""
-        self.powered = False
-        for domain in self.domains.values():
-            if domain.seen in ALIVE:
-                domain.seen, domain.ended_by = Seen.CRASHED, "itself"
-
-
-class World:
-    """All machines, and the highest count that any guest wrote to its disk.
-
-    :ivar wrongs: what must never happen and did
-    :ivar boots: (action, instance) → how often a guest was booted for it
-    """
-
-    def __init__(self) -> None:
-        self.machines: dict[str, Machine] = {}
-        self.written: dict[str, int] = {}
-        self.wrongs: list[str] = []
-        self.boots: Counter[tuple[str, str]] = Counter()
-        self.on_launch: Callable[[Machine, GuestSpec], None] = lambda _machine, _guest: None
-
-    def boot(self, machine: Machine, guest: GuestSpec, launch: Launch) -> None:
-        """Start a guest, and see that it may."""
-        key, disks = guest.id, machine.disks[guest.id]
-        before = machine.domains.get(key)
-        self.on_launch(machine, guest)
-        self._check_place(machine, key)
-        if disks[launch.disk_generation] < self.written.get(key, 0):
-            self.wrongs.append(f"{key[:4]} starts on {machine.name} from an old disk")
-        again = before is not None and before.launched_by == launch.action_id
-        if again and before and before.ended_by == "agent":
-            self.wrongs.append(f"{key[:4]} is launched twice for {launch.action_id[:4]}")
-        self.boots[launch.action_id, key] += 1
-        self.written[key] = disks[launch.disk_generation] = self.written.get(key, 0) + 1
-        machine.domains[key] = Domain(
-            guest.generation, Seen.RUNNING, launch.action_id, launch.cloud_id,
-            launch.disk_generation, addresses=tuple(port.address for port in guest.ports),
-        )  # fmt: skip
-
-    def _check_place(self, machine: Machine, key: str) -> None:
-        for other in self.machines.values():
-            if other is not machine and other.seen(key) in ALIVE:
-                self.wrongs.append(f"{key[:4]} starts on {machine.name} and runs on {other.name}")
-
-    def resume(self, machine: Machine, key: str, action_id: str) -> None:
-        """Let a saved guest go on."""
-        self._check_place(machine, key)
-        domain = machine.domains[key]
-        domain.seen, domain.launched_by = Seen.RUNNING, action_id
-
-    def write(self, machine: Machine, key: str) -> None:
-        """A guest that runs has written to its disk."""
-        domain = machine.domains.get(key)
-        if domain is not None and domain.seen is Seen.RUNNING:
-            disks = machine.disks.get(key, {})
-            if domain.disk in disks:
-                self.written[key] = disks[domain.disk] = self.written.get(key, 0) + 1
+    return work  # type: ignore[return-value]
 
 
 class SimDriver(Driver, Pausable, Suspendable, DiskMover):
@@ -193,19 +75,27 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def found(self) -> list[Found]:
         """See the base."""
-        self._wait("found")
-        found = self._machine.found()
-        self._trouble.after(self._machine, "found")
-        return found
+        with self._world.witness.looking(self._process):
+            self._wait("found")
+            found = self._machine.found()
+            self._trouble.after(self._machine, "found")
+            return found
 
     def seen(self, instance_id: str) -> Seen:
         """See the base."""
         self._wait("seen")
         return self._machine.seen(instance_id)
 
+    def launched_by(self, instance_id: str) -> str | None:
+        """See the base."""
+        self._settle(instance_id)
+        return super().launched_by(instance_id)
+
+    @_worked
     def launch(self, guest: GuestSpec, launch: Launch) -> None:
         """See the base."""
         self._wait("launch")
+        self._settle(guest.id)
         disks = self._machine.disks.setdefault(guest.id, {})
         made = launch.disk_generation not in disks
         if made and guest.image is None:
@@ -227,22 +117,49 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
             self._end(there)
         elif there and there.seen is Seen.RUNNING:
             return
-        launch.may_launch()
+        self._ask_leave(guest, launch)
         if launch.disk_generation not in self._machine.disks.get(guest.id, {}):
             raise HypervisorError(f"The disk {launch.disk_generation} of {guest.id} has gone.")
         if there and there.seen is Seen.PAUSED:
             there.seen = Seen.RUNNING
         else:
-            self._world.boot(self._machine, guest, launch)
+            self._boot(guest, launch)
+
+    def _ask_leave(self, guest: GuestSpec, launch: Launch) -> None:
+        launch.may_launch()
+        self._world.witness.launches(self._process, guest.id, launch.action_id)
+
+    def _boot(self, guest: GuestSpec, launch: Launch) -> None:
+        """The hypervisor has the guest running in its own time, though the caller may die."""
+        machine, scheduler = self._machine, self._scheduler
+        key, outages, waiting = guest.id, machine.outages, scheduler.ticket()
+
+        def run() -> None:
+            if machine.outages == outages:
+                machine.starting.discard(key)
+                self._world.boot(machine, guest, launch)
+            scheduler.wake(waiting)
+
+        machine.starting.add(key)
+        scheduler.after(self._trouble.booting(machine), run)
+        scheduler.block()
+        self._check_power()
+
+    def _settle(self, key: str) -> None:
+        """Wait until a start that somebody began has ended."""
+        while key in self._machine.starting:
+            self._scheduler.sleep(0.1)
 
     def _end(self, domain: Domain) -> None:
         if domain.seen in ALIVE:
             domain.ended_by = "agent"
         domain.seen = Seen.OFF
 
+    @_worked
     def shut_down(self, instance_id: str, wait: float, work: Work) -> None:
         """See the base."""
         self._wait("shut_down", work)
+        self._settle(instance_id)
         if self._machine.seen(instance_id) is Seen.RUNNING and wait:
             self._linger(self._trouble.shutting_down(wait), work)
         domain = self._machine.domains.get(instance_id)
@@ -251,6 +168,7 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
             self._end(domain)
         self._trouble.after(self._machine, "shut_down")
 
+    @_worked
     def release(self, guest: GuestSpec) -> None:
         """See the base."""
         self._wait("release")
@@ -262,6 +180,16 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def destroy(self, instance_id: str, below: int | None) -> None:
         """See the base."""
+        witness = self._world.witness
+        if below is not None:
+            with witness.working(self._process, instance_id, "destroy"):
+                self._destroy(instance_id, below)
+            return
+        witness.deletes(self._process, instance_id, done=False)
+        self._destroy(instance_id, below)
+        witness.deletes(self._process, instance_id, done=True)
+
+    def _destroy(self, instance_id: str, below: int | None) -> None:
         self._wait("destroy")
         domain = self._machine.domains.get(instance_id)
         if domain is not None and (below is None or domain.generation < below):
@@ -276,35 +204,41 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         """See the base."""
         return ""
 
+    @_worked
     def pause(self, instance_id: str) -> None:
         """See the base."""
         self._wait("pause")
         self._move(instance_id, (Seen.RUNNING,), Seen.PAUSED)
 
+    @_worked
     def unpause(self, instance_id: str) -> None:
         """See the base."""
         self._wait("unpause")
         self._move(instance_id, (Seen.PAUSED,), Seen.RUNNING)
 
+    @_worked
     def suspend(self, instance_id: str, work: Work) -> None:
         """See the base."""
         self._wait("suspend", work)
         self._world.write(self._machine, instance_id)
         self._move(instance_id, ALIVE, Seen.SAVED)
 
+    @_worked
     def resume(self, guest: GuestSpec, launch: Launch) -> None:
         """See the base."""
         self._wait("resume")
+        self._settle(guest.id)
         seen = self._machine.seen(guest.id)
         if seen is Seen.RUNNING:
             return
         if seen not in (Seen.SAVED, Seen.PAUSED):
             raise GuestGone(f"The guest {guest.id} is {seen}.")
-        launch.may_launch()
+        self._ask_leave(guest, launch)
         self._world.on_launch(self._machine, guest)
         self._world.resume(self._machine, guest.id, launch.action_id)
         self._trouble.after(self._machine, "resume")
 
+    @_worked
     def fetch(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
         """See the base."""
         disks = self._machine.disks.setdefault(guest.id, {})
@@ -339,10 +273,13 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         """The time that a call takes before it has its effect; it may fail instead."""
         seconds, fails = self._trouble.before(self._machine, method)
         self._linger(seconds, work)
-        if not self._machine.powered:
-            self._scheduler.kill(self._process)
+        self._check_power()
         if fails:
             raise GuestHung(f"The hypervisor failed in {method}.")
+
+    def _check_power(self) -> None:
+        if not self._machine.powered:
+            self._scheduler.kill(self._process)
 
     def _linger(self, seconds: float, work: Work | None) -> None:
         if work is None:

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from tests.simulation.bus import Weather
+from tests.simulation.stories import STORIES
 from tests.simulation.trouble import Rates
 
 EMPHASES: dict[str, dict[str, float]] = {
@@ -30,16 +31,20 @@ FAULTS = {
     "cut database": 1,
     "hang hypervisor": 2,
     "deaf": 1,
+    "mute": 1,
     "guest": 4,
     "jump": 1,
     "fence": 1,
     "pause host": 1,
     "lose epoch": 1,
     "intruder": 1,
+    "old copy": 1,
 }
 LONG_SECONDS = 28.0
-"""Long enough for a host to be judged dead, and for what happens then; every eighth schedule."""
-STARTS = ("nothing", "active", "active", "off", "off", "stopped", "paused", "suspended")
+"""Long enough for a host to be judged dead, and for what happens then; every tenth schedule."""
+STARTS = ("nothing", "active", "moved", "off", "off", "stopped", "paused", "suspended")
+TOLD = 0.5
+"""How many plans have a story in them."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,13 @@ class Item:
     """Something that happens at a moment.
 
     :ivar salt: seed of all that is decided then
+    :ivar chosen: what is decided already: the verb asked for, a trap's method and fate, or seconds
     """
 
     at: float
     what: str
     salt: int
+    chosen: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Plan:
     """A schedule.
 
     :ivar start: what the instance that is there at the beginning is
+    :ivar story: the name of the story in it, if there is one
     :ivar order: seed of who is next and of all mishaps
     """
 
@@ -73,6 +81,7 @@ class Plan:
     weather: Weather
     rates: Rates
     items: tuple[Item, ...]
+    story: str = ""
 
     def without(self, part: range) -> Plan:
         """The plan without some of its items."""
@@ -97,7 +106,30 @@ def make(seed: int) -> Plan:
         rates=_rates(source),
         items=_items(source, length),
     )
-    return replace(made, length=LONG_SECONDS) if seed % 8 == 3 else made
+    if seed % 10 == 3:
+        made = replace(made, length=LONG_SECONDS)
+    return _with_story(source, made) if source.random() < TOLD else made
+
+
+def _with_story(source: random.Random, plan: Plan) -> Plan:
+    """A story begins somewhere in the plan, whose other items become fewer."""
+    story = source.choice(STORIES)
+    begin = source.uniform(0.0, 2.0)
+    told = [
+        Item(begin + at, what, source.getrandbits(32), chosen)
+        for at, what, chosen in story.tell(source)
+    ]
+    kept = [item for item in plan.items if source.random() < 0.3]
+    length = max(plan.length, LONG_SECONDS if story.long else told[-1].at + 2.0)
+    return replace(
+        plan,
+        start=source.choice(story.starts) if story.starts else plan.start,
+        emphasis=story.emphasis or plan.emphasis,
+        length=length,
+        story=story.tell.__name__,
+        rates=replace(plan.rates, slow=story.slow or plan.rates.slow),
+        items=tuple(sorted([*kept, *told], key=lambda item: item.at)),
+    )
 
 
 def _weather(source: random.Random) -> Weather:

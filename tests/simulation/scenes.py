@@ -22,8 +22,9 @@ VERBS = {
     "stopped": ("os-stop",),
     "paused": ("pause",),
     "suspended": ("suspend",),
+    "moved": ("vm-poweroff", "vm-poweron"),
 }
-LASTS = 60.0
+LASTS = 75.0
 
 
 def scene_of(ground: Ground, plan: Plan) -> Scene | None:
@@ -60,7 +61,10 @@ def _play(ground: Ground, schedule: Schedule, start: str) -> Scene:
     _pass(schedule, 15.0)
     (key, *_) = users.instances
     for verb in VERBS[start]:
-        request = AcceptRequest(action_id=str(_uuid(source)), instance_id=key, verb=verb, params={})
+        params = {"availability_zone": _other_zone(ground)} if verb == "vm-poweron" else {}
+        request = AcceptRequest(
+            action_id=str(_uuid(source)), instance_id=key, verb=verb, params=params
+        )
         users._begin(lambda request=request: users._ask(ground.contexts[1], request, False, source))  # type: ignore[misc]
         _pass(schedule, 10.0)
     while schedule.scheduler.now < FIRST_MOMENT - 0.1:
@@ -74,6 +78,11 @@ def _play(ground: Ground, schedule: Schedule, start: str) -> Scene:
         ground.sessions.save(), deepcopy(schedule.world.machines), dict(schedule.world.written),
         users.instances,
     )  # fmt: skip
+
+
+def _other_zone(ground: Ground) -> str:
+    (row,) = ground.sessions.raw.execute("SELECT zone FROM instances").fetchall()
+    return "az2" if row[0] == "az1" else "az1"
 
 
 def _pass(schedule: Schedule, seconds: float) -> None:

@@ -16,17 +16,20 @@ from tests.simulation.bus import Bus
 from tests.simulation.cloud import Cloud, stood_in
 from tests.simulation.faults import Faults
 from tests.simulation.ground import DirectStore, Ground, Scene
-from tests.simulation.hypervisor import Machine, World
+from tests.simulation.machines import Machine, World
 from tests.simulation.plan import Plan
 from tests.simulation.scheduler import FIRST_MOMENT, Scheduler
 from tests.simulation.trouble import Trouble
 from tests.simulation.users import Users
 from tests.simulation.watch import Watch
+from tests.simulation.witness import Witness
 
 CONDUCTORS = ("c1", "c2")
 REST_SECONDS = 60.0
 ACTION_SECONDS = 40.0
 LATE_SECONDS = 5.5
+DEAD_SECONDS = 10.0
+PATIENCE = 6.0
 SLICE = 1.0
 
 
@@ -60,7 +63,8 @@ class Schedule:
             ground.configurations, ground.policy,
         )  # fmt: skip
         self.cloud.reaper_interval = plan.reaper_interval
-        self.watch = Watch(ground.sessions.raw, self.world, self.wrongs.append)
+        self.watch = Watch(ground.sessions.raw, self.world, self.wrongs.append, self.cloud.moment)
+        self.witness = Witness(self.scheduler, self.wrongs.append)
         self.users = Users(
             self.cloud, plan.emphasis, ground.contexts, ground.parts, self.wrongs.append,
             self.watch.refused,
@@ -71,13 +75,18 @@ class Schedule:
         )  # fmt: skip
         self.faults = Faults(self.cloud, operator, ground.contexts[1])
         self.bus.traps.strike = self.faults.strike
+        self.faults.wish = lambda verb: self.users.ask(random.Random(source.getrandbits(32)), verb)
         self._connect()
         self._set(scene)
 
     def _connect(self) -> None:
         self.scheduler.wrong = self.bus.wrong = self.cloud.wrong = self.wrongs.append
         self.world.on_launch = self.watch.launch
+        self.world.witness = self.witness
+        self.bus.on_send = self.witness.sent
+        self.bus.on_arrival = self.witness.arrived
         self.bus.on_answer = self.watch.answered
+        self.ground.on_change = self._note_change
         self.trouble.on_commit = self._check_ledger
         self.world.wrongs = self.wrongs
         if self.trace is not None:
@@ -127,15 +136,15 @@ class Schedule:
     def _happen(self, item: Any) -> None:
         source = random.Random(item.salt)
         if self.trace is not None:
-            self.say("!!!", item.what)
+            self.say("!!!", item.what, item.chosen)
         if item.what == "ask":
-            self.users.ask(source)
+            self.users.ask(source, item.chosen)
         elif item.what == "create":
             self.users.create(source)
         elif item.what == "trap":
-            self.bus.traps.arm(source)
+            self.bus.traps.arm(source, item.chosen)
         else:
-            self.faults.happen(item.what, source)
+            self.faults.happen(item.what, source, item.chosen)
 
     def _rest(self) -> None:
         self.faults.heal()
@@ -147,6 +156,9 @@ class Schedule:
         restless: list[str] = ["it was not looked at"]
         while restless and self.scheduler.now < healed + REST_SECONDS + ACTION_SECONDS:
             self.scheduler.run(max(self.scheduler.now + SLICE, soonest), self._is_broken)
+            if self.scheduler.now > healed + PATIENCE:
+                late = self.cloud.moment(-PATIENCE)
+                self.wrongs += checks.overdue(self.ground.sessions.raw, late)
             self._judge()
             for name in self.world.machines:
                 self.cloud.boot(name)
@@ -176,6 +188,27 @@ class Schedule:
     def _judge(self) -> None:
         if self.wrongs:
             raise Broken("; ".join(self.wrongs))
+
+    def _note_change(self, what: str, about: str, fact: str | None, other: str) -> None:
+        """A transaction changes a row; it may yet be undone, but it was decided so."""
+        if what == "verdict":
+            self._note_verdict(about, fact)
+        elif what == "start" and (fact or "") <= self.cloud.moment():
+            self.wrongs.append(f"the step {about[:4]} is started when its time is over")
+        elif what == "start" and other != "up0":
+            self.wrongs.append(f"the step {about[:4]} is started on a host that is not up")
+        elif what == "deadline":
+            self.wrongs.append(f"the step {about[:4]} gets more time without progress")
+        elif what == "up" and self.scheduler.task != "reconciled":
+            self.wrongs.append(f"{about} is up and has not reconciled")
+
+    def _note_verdict(self, host: str, others: str | None) -> None:
+        process = self.scheduler.process
+        proven = self.scheduler.now - self.faults.sound_since(process)
+        if proven < DEAD_SECONDS:
+            self.wrongs.append(f"{process.name} judges {host} and was well for {proven:.1f} s only")
+        if others:
+            self.wrongs.append(f"{host} is judged dead, and {others} fell silent with it")
 
     def _check_ledger(self) -> None:
         self.wrongs += checks.broken_invariants(self.ground.sessions.raw)

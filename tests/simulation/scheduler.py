@@ -22,6 +22,8 @@ class Process:
     :param offset: seconds by which its machine's monotonic clock is ahead
     :param rate: seconds on that clock in one second
     :ivar place: where it runs, for the network
+    :ivar born_at: when it began
+    :ivar thawed_at: when it last went on after it had stood still
     :ivar fuse: how many waits are left before it dies; 0 for no end
     :ivar on_fuse: called when it dies so
     """
@@ -33,6 +35,8 @@ class Process:
         self.rate = rate
         self.alive = True
         self.frozen = False
+        self.born_at = 0.0
+        self.thawed_at = float("-inf")
         self.fuse = 0
         self.on_fuse: Callable[[], object] = lambda: None
         self.held: list[Task] = []
@@ -136,6 +140,8 @@ class Scheduler:
 
     def thaw(self, process: Process) -> None:
         """Let a process go on."""
+        if process.frozen:
+            process.thawed_at = self.now
         process.frozen = False
         self._ready += process.held
         process.held = []
@@ -146,6 +152,11 @@ class Scheduler:
     def process(self) -> Process:
         """The process of the running task."""
         return self.current.process if self.current else self._idle
+
+    @property
+    def task(self) -> str:
+        """The name of the running task."""
+        return self.current.name if self.current else ""
 
     def clock(self) -> float:
         """The monotonic clock of the running task's machine."""

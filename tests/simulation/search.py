@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from tests.simulation.ground import Ground
@@ -11,7 +12,7 @@ from tests.simulation.plan import make
 from tests.simulation.scenes import scene_of
 from tests.simulation.worker import play, workshop
 
-MOST = 3000
+MOST = int(os.environ.get("PADDOCK_SCHEDULES", "3000"))
 
 
 def find(ground: Ground, mutation: Mutation) -> str:
@@ -32,6 +33,7 @@ def main(names: list[str]) -> None:
         for mutation in MUTATIONS:
             if mutation.name in names or (not names and mutation.seed is None):
                 sys.stdout.write(f"{mutation.name}: {find(ground, mutation)}\n")
+                sys.stdout.flush()
                 gc.collect()
 
 

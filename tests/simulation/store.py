@@ -14,6 +14,11 @@ START = datetime.datetime(2030, 1, 1)
 TIMEOUT_SECONDS = 4.0
 
 
+def moment(seconds: float) -> datetime.datetime:
+    """What a clock of the database shows."""
+    return START + datetime.timedelta(seconds=seconds)
+
+
 class Store:
     """What ``conductor.turn.Turns`` needs of a database.
 
@@ -52,7 +57,7 @@ class Store:
 
     def now(self, _session: Any) -> datetime.datetime:
         """The database's clock."""
-        return START + datetime.timedelta(seconds=self._scheduler.now + self._trouble.clock_jump)
+        return moment(self._scheduler.now + self._trouble.clock_jump)
 
     def _check_line(self) -> None:
         if self._trouble.is_database_cut(self._process):

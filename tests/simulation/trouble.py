@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from paddock.errors import HypervisorError
-from tests.simulation.hypervisor import Machine
+from tests.simulation.machines import Machine
 from tests.simulation.scheduler import Process, Scheduler
 from tests.simulation.traps import Trap, Traps
 
 QUICK = frozenset({"facts", "found", "seen", "connect", "define"})
 HUNG_SECONDS = 25.0
+LONGEST_BOOT = 1.5
+"""Seconds: less than what lies between the end of a lease and a verdict."""
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Trouble:
 
     def before(self, machine: Machine, method: str) -> tuple[float, bool]:
         """How a hypervisor's call begins: the seconds that it takes, and whether it fails."""
-        if (trap := self._traps.spring(method)) is not None:
+        if (trap := self._traps.spring(method, machine.name)) is not None:
             return self._spring(machine, method, trap)
         rates = self.rates
         seconds = self._random.random() * (0.02 if method in QUICK else rates.slow)
@@ -93,13 +95,19 @@ class Trouble:
         if fate in ("fail after", "crash after"):
             self._late_strikes[machine.name, method] = fate
             return 0.05, False
-        if fate in ("crash", "power", "cut", "freeze"):
+        if fate in ("crash", "power", "cut", "freeze", "wish", "delete"):
             delay = self._random.random() * 0.5
             self._scheduler.after(delay, lambda: self._traps.strike(fate, machine.name))
-            return (seconds if fate == "cut" else 0.6), False
+            return (seconds if fate in ("cut", "wish", "delete") else 0.6), False
         if fate == "hang":
             seconds = HUNG_SECONDS
         return (0.05, True) if fate == "fail before" else (seconds, False)
+
+    def booting(self, machine: Machine) -> float:
+        """Seconds until a guest runs after its hypervisor was told so."""
+        if (trap := self._traps.spring("boot", machine.name)) is not None:
+            return min(self._spring(machine, "boot", trap)[0], LONGEST_BOOT)
+        return self._random.random() * min(self.rates.slow, LONGEST_BOOT)
 
     def shutting_down(self, wait: float) -> float:
         """Seconds that a guest takes to shut down when it is asked."""

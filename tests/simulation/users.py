@@ -18,7 +18,9 @@ from tests.simulation.plan import EMPHASES
 
 TRIES = 4
 ODD = ("os-resetState", "delete", "lock", "unlock")
-STATE = "SELECT vm_state FROM instances WHERE id = ?"
+STATE = "SELECT vm_state, zone FROM instances WHERE id = ?"
+MOVE = "move"
+"""Asks to power on in another zone."""
 
 
 class Users:
@@ -46,11 +48,14 @@ class Users:
         self.busy = 0
         self._answers: dict[str, bool] = {}
 
-    def ask(self, source: random.Random) -> None:
-        """One request for an instance, perhaps repeated later."""
+    def ask(self, source: random.Random, verb: str = "") -> None:
+        """One request for an instance, perhaps repeated later.
+
+        :param verb: what is asked for, or :data:`MOVE`; by default what the emphasis weighs
+        """
         if not self.instances:
             return self.create(source)
-        request = self._request(source)
+        request = self._request(source, verb)
         ctxt = self._admin if source.random() < 0.6 or request.verb in ODD else self._member
         again = source.random() < 0.25
         self._begin(lambda: self._ask(ctxt, request, again, source))
@@ -79,11 +84,16 @@ class Users:
         self.busy += 1
         self._cloud.scheduler.spawn(self._cloud.api, live, "user")
 
-    def _request(self, source: random.Random) -> AcceptRequest:
+    def _request(self, source: random.Random, verb: str) -> AcceptRequest:
         instance_id = source.choice(self.instances)
-        (row,) = self._cloud.sessions.raw.execute(STATE, (instance_id,)).fetchall()
-        verb, params = self._verb(source, row[0]), {}
-        if verb in ("vm-poweron", "os-start") and source.random() < 0.7:
+        row = self._cloud.sessions.raw.execute(STATE, (instance_id,)).fetchone()
+        if row is None:
+            self._wrong(f"nothing is known of {instance_id[:4]} any more")
+            row = ("", None)
+        verb, params = verb or self._verb(source, row[0]), {}
+        if verb == MOVE:
+            verb, params = "vm-poweron", {"availability_zone": "az2" if row[1] == "az1" else "az1"}
+        elif verb in ("vm-poweron", "os-start") and source.random() < 0.7:
             params = {"availability_zone": source.choice(["az1", "az2"])}
         if verb == "os-resetState":
             params = {"state": source.choice(["active", "error"])}
@@ -127,6 +137,8 @@ class Users:
             except PaddockError as error:
                 answer = error
             if isinstance(answer, ServiceUnavailable):
+                if "Too many" in answer.message:
+                    self._wrong(f"the {verb} {key[:4]} is never decided: {answer}")
                 continue
             self._note(key, verb, answer)
             if not again:

@@ -7,14 +7,29 @@ from typing import Any
 
 import msgspec
 
+from paddock.actions import OBSERVATIONS, Seen, VmState
 from paddock.errors import PaddockError
 from paddock.records import GuestSpec
-from tests.simulation.hypervisor import ALIVE, Machine, World
+from tests.simulation.machines import ALIVE, Machine, World
 
 VERDICT = "SELECT state FROM hosts WHERE name = ?"
 PROGRESS = "SELECT id, attempt, done, deadline FROM steps WHERE status = 'running'"
 EPOCH = "SELECT epoch FROM hosts WHERE name = ?"
 STEP = "SELECT attempt, status, host FROM steps WHERE id = ?"
+LATE = """
+SELECT i.vm_state, i.power_state FROM instances i JOIN steps s ON s.instance_id = i.id
+WHERE s.id = ? AND i.host = s.host AND i.busy IS NULL AND NOT i.deleted
+    AND (i.last_action IS NULL OR i.last_action = s.action_id)
+"""
+WAITING = """
+SELECT h.name FROM steps s JOIN hosts h ON h.name = s.host
+WHERE s.action_id = ? AND s.status IN ('accepted', 'running') AND h.state = 'down'
+"""
+LAST = "SELECT last_action, updated_at FROM instances WHERE id = ?"
+LEFT = """
+SELECT l.kind FROM leftovers l JOIN steps s ON s.instance_id = l.instance_id AND s.host = l.host
+WHERE s.id = ? AND s.kind = 'fetch'
+"""
 BY_AGENTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "heartbeat": lambda args: args["beat"],
     "start": lambda args: args["steps"][0],
@@ -39,9 +54,13 @@ class Watch:
     """Sees launches, answers and the ledger.
 
     :param wrong: told of what must never happen
+    :param moment: the database's time, as it writes it
     """
 
-    def __init__(self, raw: Any, world: World, wrong: Callable[[str], None]) -> None:
+    def __init__(
+        self, raw: Any, world: World, wrong: Callable[[str], None], moment: Callable[[], str]
+    ) -> None:
+        self._moment = moment
         self._raw = raw
         self._world = world
         self._wrong = wrong
@@ -61,6 +80,8 @@ class Watch:
 
     def answered(self, method: str, content: bytes, answer: Any) -> None:
         """A conductor has answered a call; nothing else has happened since its transaction."""
+        if method == "accept":
+            self._check_deletes(content)
         if method not in BY_AGENTS:
             return
         args = msgspec.json.decode(content)
@@ -70,6 +91,8 @@ class Watch:
         (newest,) = self._raw.execute(EPOCH, (told["host"],)).fetchone()
         if told["epoch"] != newest:
             self._wrong(f"a {method} of an old process of {told['host']} was obeyed")
+        if method == "report":
+            self._check_report(told)
         if "step_id" in told:
             self._check_step(method, told, answer, content)
 
@@ -79,17 +102,48 @@ class Watch:
         key = ref["step_id"][:4]
         if method == "start" and (attempt, host) != (ref["attempt"], ref["host"]):
             self._wrong(f"attempt {ref['attempt']} of {key} was started, but {attempt} waits")
+        if method == "start" and (left := self._raw.execute(LEFT, (ref["step_id"],)).fetchone()):
+            self._wrong(f"a disk comes to {host}, which has yet to clean up a {left[0]} of it")
         if method == "finish":
             ok = answer[0]["ok"]
             if ok and attempt != ref["attempt"]:
                 self._wrong(f"attempt {ref['attempt']} of {key} was finished, not {attempt}")
             if self._finished.setdefault(content, ok) and not ok:
                 self._wrong("a finish that was recorded is refused when it is repeated")
+            if not ok:
+                self._check_late(ref["step_id"], content)
         after = (ref["attempt"] + 1, "accepted")
         if method == "hand_back" and answer and status == "accepted" and (attempt, status) != after:
             self._wrong(f"attempt {ref['attempt']} of {key} was handed back, not {attempt}")
         if method == "progress":
             self._check_progress()
+
+    def _check_deletes(self, content: bytes) -> None:
+        for request in msgspec.json.decode(content)["requests"]:
+            waiting = self._raw.execute(WAITING, (request["action_id"],)).fetchone()
+            if request["verb"] in ("delete", "forceDelete") and waiting:
+                self._wrong(f"a {request['verb']} waits for {waiting[0]}, which is dead")
+
+    def _check_report(self, told: dict[str, Any]) -> None:
+        """What was seen before an action changes nothing after it."""
+        for one in told["seen"]:
+            row = self._raw.execute(LAST, (one["instance_id"],)).fetchone()
+            if row is None or None in (row[0], one["action_id"]) or row[0] == one["action_id"]:
+                continue
+            if row[1] == self._moment():
+                self._wrong(
+                    f"{one['instance_id'][:4]} becomes what was seen before its last action"
+                )
+
+    def _check_late(self, step_id: str, content: bytes) -> None:
+        """What a worker whose step had ended saw of the guest is what the ledger shows then."""
+        seen = msgspec.json.decode(content)["outcomes"][0]["seen"]
+        row = self._raw.execute(LATE, (step_id,)).fetchone()
+        if row is None or seen is None:
+            return
+        shown = OBSERVATIONS.get((VmState(row[0]), Seen(seen)))
+        if shown is not None and shown != tuple(row):
+            self._wrong(f"a late worker of {step_id[:4]} saw {seen}, but the ledger shows {row[0]}")
 
     def refused(self, verb: str, error: PaddockError) -> None:
         """A user's wish was refused."""

@@ -1,0 +1,175 @@
+"""Machines in memory: what outlives agents, and what must never be seen on them.
+
+Disks carry a counter of what guests wrote to them, so that a machine which is started from an old
+copy is found out; domains know which action launched them, so that a request which takes effect
+twice is found out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from compute_agent.drivers.base import Launch
+from paddock.actions import Seen
+from paddock.records import Found, GuestSpec
+from tests.simulation.files import Disk
+from tests.simulation.scheduler import Process
+from tests.simulation.witness import Witness
+
+ALIVE = (Seen.RUNNING, Seen.PAUSED)
+
+
+@dataclass
+class Domain:
+    """A guest as its hypervisor has it.
+
+    :ivar ended_by: what ended it last: ``agent`` or ``itself`` (with faults)
+    """
+
+    generation: int
+    seen: Seen
+    launched_by: str
+    cloud_id: str
+    disk: int
+    ended_by: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass
+class Machine:
+    """A host: domains, disks as generation → what was written last, and files.
+
+    :ivar powered: whether it has power
+    :ivar starting: guests that the hypervisor is about to have running, whoever asked for it
+    :ivar outages: how often it lost power
+    """
+
+    name: str
+    zone: str
+    domains: dict[str, Domain] = field(default_factory=dict)
+    disks: dict[str, dict[int, int]] = field(default_factory=dict)
+    disk: Disk = field(default_factory=Disk)
+    powered: bool = True
+    starting: set[str] = field(default_factory=set)
+    outages: int = 0
+    locked_by: Process | None = None
+    offset: float = 0.0
+    rate: float = 1.0
+    on_change: dict[Process, Callable[[str, Seen], None]] = field(default_factory=dict)
+
+    def seen(self, key: str) -> Seen:
+        """What the guest is."""
+        domain = self.domains.get(key)
+        return domain.seen if domain else Seen.GONE
+
+    def found(self, cloud_id: str | None = None) -> list[Found]:
+        """Everything here."""
+        keys = {key for key, disks in self.disks.items() if disks}
+        return [self._found(key) for key in sorted(keys | set(self.domains) | self.starting)]
+
+    def _found(self, key: str) -> Found:
+        domain = self.domains.get(key)
+        return Found(
+            instance_id=key,
+            generation=domain.generation if domain else None,
+            launched_by=domain.launched_by if domain else None,
+            seen=domain.seen if domain else Seen.GONE,
+            disks=sorted(self.disks.get(key, {})),
+            worked_on=key in self.starting,
+        )
+
+    def happen(self, key: str, seen: Seen) -> None:
+        """A guest changes by itself, and the hypervisor tells whoever listens."""
+        domain = self.domains[key]
+        if seen not in ALIVE:
+            domain.ended_by = "itself"
+        domain.seen = seen
+        for process, tell in self.on_change.items():
+            if process.alive:
+                tell(key, seen)
+
+    def lose_power(self) -> None:
+        """All guests end at once."""
+        self.powered = False
+        self.outages += 1
+        self.starting.clear()
+        for domain in self.domains.values():
+            if domain.seen in ALIVE:
+                domain.seen, domain.ended_by = Seen.CRASHED, "itself"
+
+
+class World:
+    """All machines, and the highest count that any guest wrote to its disk.
+
+    :ivar wrongs: what must never happen and did
+    :ivar boots: (action, instance) → how often a guest was booted for it
+    :ivar witness: sees what agents do
+    """
+
+    witness: Witness
+
+    def __init__(self) -> None:
+        self.machines: dict[str, Machine] = {}
+        self.written: dict[str, int] = {}
+        self.wrongs: list[str] = []
+        self._given_up: dict[str, int] = {}
+        self.boots: Counter[tuple[str, str]] = Counter()
+        self.on_launch: Callable[[Machine, GuestSpec], None] = lambda _machine, _guest: None
+
+    def boot(self, machine: Machine, guest: GuestSpec, launch: Launch) -> None:
+        """Start a guest, and see that it may."""
+        key, disks = guest.id, machine.disks.get(guest.id, {})
+        before = machine.domains.get(key)
+        self.on_launch(machine, guest)
+        self._check_place(machine, key)
+        there = launch.disk_generation in disks  # else it was removed while the guest started
+        if there and disks[launch.disk_generation] < self.expected(key):
+            self.wrongs.append(f"{key[:4]} starts on {machine.name} from an old disk")
+        again = before is not None and before.launched_by == launch.action_id
+        if again and before and before.ended_by == "agent":
+            self.wrongs.append(f"{key[:4]} is launched twice for {launch.action_id[:4]}")
+        self.boots[launch.action_id, key] += 1
+        if there:
+            self._given_up.pop(key, None)
+            self.written[key] = disks[launch.disk_generation] = self.written.get(key, 0) + 1
+        machine.domains[key] = Domain(
+            guest.generation, Seen.RUNNING, launch.action_id, launch.cloud_id,
+            launch.disk_generation, addresses=tuple(port.address for port in guest.ports),
+        )  # fmt: skip
+
+    def expected(self, key: str) -> int:
+        """What must have been written to a guest's disk at least."""
+        return self._given_up.get(key, self.written.get(key, 0))
+
+    def give_up(self, machine: Machine, homes: dict[str, str]) -> None:
+        """A host is fenced: what was written there counts only where the ledger has the disk.
+
+        A move of which nobody knows the end is undone then; its user was told that it failed.
+
+        :param homes: instances and the hosts of their disks
+        """
+        for key in machine.disks.keys() & homes.keys():
+            if homes[key] != machine.name:
+                there = self.machines[homes[key]].disks.get(key, {})
+                self._given_up[key] = max(there.values(), default=0)
+
+    def _check_place(self, machine: Machine, key: str) -> None:
+        for other in self.machines.values():
+            if other is not machine and other.seen(key) in ALIVE:
+                self.wrongs.append(f"{key[:4]} starts on {machine.name} and runs on {other.name}")
+
+    def resume(self, machine: Machine, key: str, action_id: str) -> None:
+        """Let a saved guest go on."""
+        self._check_place(machine, key)
+        domain = machine.domains[key]
+        domain.seen, domain.launched_by = Seen.RUNNING, action_id
+
+    def write(self, machine: Machine, key: str) -> None:
+        """A guest that runs has written to its disk."""
+        domain = machine.domains.get(key)
+        if domain is not None and domain.seen is Seen.RUNNING:
+            disks = machine.disks.get(key, {})
+            if domain.disk in disks:
+                self.written[key] = disks[domain.disk] = self.written.get(key, 0) + 1
