@@ -117,14 +117,18 @@ def ensure_account(
     if user is None:
         user = _new_user(turn, passwords, account)
     elif not passwords.verify(user.password_hash, account.password):
-        turn.must(
-            User,
-            User.id == user.id,
-            password_hash=passwords.hash(account.password),
-            epoch=User.epoch + 1,
-        )
+        change_user(turn, account.name, password_hash=passwords.hash(account.password))
     if turn.get(Assignment, (user.id, project.id, account.role)) is None:
         turn.add(Assignment(user_id=user.id, project_id=project.id, role=account.role))
+
+
+def change_user(turn: Turn, name: str, **values: object) -> None:
+    """Change a user's columns, such as the password, and end all of the user's tokens.
+
+    :raises NotFound: there is no such user
+    """
+    if turn.change(User, User.name == name, epoch=User.epoch + 1, **values) != 1:
+        raise NotFound(f"There is no user {name!r}.")
 
 
 def _new_user(turn: Turn, passwords: Passwords, account: Account) -> User:

@@ -76,6 +76,32 @@ def add_user(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def set_password(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
+    """Give a user a new password, which ends all of their tokens.
+
+    :raises NotFound: there is no such user
+    """
+    password_hash = Passwords().hash(read_password(arguments.password_file))
+    return _change_user(conf, arguments.name, "has a new password", password_hash=password_hash)
+
+
+def disable_user(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
+    """Let a user in no more, and end all of their tokens; NotFound."""
+    return _change_user(conf, arguments.name, "is disabled", enabled=False)
+
+
+def enable_user(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
+    """Let a user in again, with new tokens; NotFound."""
+    return _change_user(conf, arguments.name, "is enabled", enabled=True)
+
+
+def _change_user(conf: cfg.ConfigOpts, name: str, done: str, **values: object) -> int:
+    with _ledger(conf) as turns:
+        turns.run(lambda turn: bootstrap.change_user(turn, name, **values))
+    _say(f"{name} {done}; earlier tokens have ended.")
+    return 0
+
+
 def add_image(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     """Take an image into the store and list it."""
     if arguments.kernel is None and (arguments.ramdisk or arguments.command_line):

@@ -85,8 +85,22 @@ def _add_user(topics: commands.Topics) -> None:
     add.add_argument("--project", required=True)
     add.add_argument("--create-project", action="store_true", help="make it if it is not there")
     add.add_argument("--role", required=True)
-    add.add_argument("--password-file", required=True, metavar="FILE",
-                     help="mode 0600, or - for standard input")  # fmt: skip
+    _add_password(add)
+    password = _command(
+        user, "password", "give a user a new password; ends their tokens", commands.set_password
+    )
+    password.add_argument("name")
+    _add_password(password)
+    for name, text, run in (
+        ("disable", "let a user in no more; ends their tokens", commands.disable_user),
+        ("enable", "let a user in again", commands.enable_user),
+    ):
+        _command(user, name, text, run).add_argument("name")
+
+
+def _add_password(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--password-file", required=True, metavar="FILE",
+                        help="mode 0600, or - for standard input")  # fmt: skip
 
 
 def _topic(topics: commands.Topics, name: str, text: str) -> commands.Topics:

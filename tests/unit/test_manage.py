@@ -201,6 +201,37 @@ def test_a_user_of_a_project_that_is_not_there_is_refused(site: Site) -> None:
     assert site.rows(sa.select(User)) == []
 
 
+def test_a_user_is_disabled_enabled_and_given_a_password_and_each_ends_their_tokens(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.do("bootstrap", "--users-file", site.users_file())
+
+    def demo() -> User:
+        return {user.name: user for user in site.rows(sa.select(User))}["demo"]
+
+    seen = []
+    for command in ("disable", "enable"):
+        site.do("user", command, "demo")
+        seen.append((demo().enabled, demo().epoch))
+    assert seen == [(False, 2), (True, 3)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("another-password\n"))
+    said = site.do("user", "password", "demo", "--password-file", "-")
+    assert "another-password" not in said
+    assert Passwords().verify(demo().password_hash, "another-password")
+    assert demo().epoch == 4
+    assert [user.epoch for user in site.rows(sa.select(User).where(User.name == "admin"))] == [1]
+
+
+def test_a_user_who_is_not_there_or_a_bad_password_changes_nothing(site: Site) -> None:
+    site.do("bootstrap", "--users-file", site.users_file())
+    short = site.file("secret", "short\n")
+    assert "'dmeo'" in site.refused("user", "disable", "dmeo")
+    assert "8 to 1024" in site.refused("user", "password", "demo", "--password-file", short)
+    seen = site.file("seen", "long-enough-password\n", 0o644)
+    assert "chmod 600" in site.refused("user", "password", "demo", "--password-file", seen)
+    assert {user.epoch for user in site.rows(sa.select(User))} == {1}
+
+
 def test_an_image_is_copied_whole_and_listed_once(site: Site) -> None:
     content = bytes(3 << 20) + b"end"
     disk = site.file("disk", content)
