@@ -25,8 +25,6 @@ def render() -> str:
     spared = [[one.name, one.rule, one.why] for one in MUTATIONS if one.seed is None]
     text = TEXT.format(
         killed=table(["mutation", "the rule that it breaks", "seed"], killed),
-        spared=table(
-            ["mutation", "the rule that it breaks", "why nothing happens"], spared
-        ),
+        spared=table(["mutation", "the rule that it breaks", "why nothing happens"], spared),
     )
     return head + SECTION + text
