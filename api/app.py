@@ -129,7 +129,7 @@ def _identity(with_: Collaborators, frame: Frame) -> Routes:
     return {
         "/identity/v3/auth/tokens": identity.AuthTokens(frame, sign_in),
         "/identity/v3/auth/catalog": identity.AuthCatalog(frame, sign_in),
-        "/identity/v3/auth/projects": identity.AuthProjects(frame),
+        "/identity/v3/auth/projects": identity.AuthProjects(frame, sign_in),
     }
 
 

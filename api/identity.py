@@ -64,6 +64,13 @@ class SignIn:
         token, claims = self._tokens.issue(identity, methods, latest=old.exp)
         return token, self.describe(claims, call.root)
 
+    def confirm(self, call: Call) -> None:
+        """See that the caller still has the token, where the conductor is asked nothing else.
+
+        :raises Unauthorized: its user was disabled or changed the password
+        """
+        self._catalog.identify(call.ctxt, {})
+
     def check(self, call: Call, token: str) -> Claims:
         """What a token says, once the conductor has said that its user still has it."""
         claims = self._tokens.read(token)
@@ -115,14 +122,18 @@ class SignIn:
         ]
 
 
-class AuthTokens(Resource):
-    """``/identity/v3/auth/tokens``."""
-
-    public = frozenset({"POST"})
+class SignedIn(Resource):
+    """What the resources of tokens share."""
 
     def __init__(self, frame: Frame, sign_in: SignIn) -> None:
         super().__init__(frame)
         self._sign_in = sign_in
+
+
+class AuthTokens(SignedIn):
+    """``/identity/v3/auth/tokens``."""
+
+    public = frozenset({"POST"})
 
     @operation("sign-in", "Get a token", status=201, body=SIGN_IN, query=TOKEN)
     def on_post(self, call: Call) -> Document:
@@ -136,6 +147,7 @@ class AuthTokens(Resource):
         """The token in ``X-Subject-Token``; its own user or an administrator may ask."""
         if not call.subject:
             raise BadRequest("X-Subject-Token is missing.")
+        self._sign_in.confirm(call)
         try:
             claims = self._sign_in.check(call, call.subject)
         except Unauthorized:
@@ -153,26 +165,24 @@ class AuthTokens(Resource):
         self.on_get(req, resp)
 
 
-class AuthCatalog(Resource):
+class AuthCatalog(SignedIn):
     """``/identity/v3/auth/catalog``."""
-
-    def __init__(self, frame: Frame, sign_in: SignIn) -> None:
-        super().__init__(frame)
-        self._sign_in = sign_in
 
     @operation("auth-catalog", "List the services that are there")
     def on_get(self, call: Call) -> Document:
         """The catalog that tokens carry."""
+        self._sign_in.confirm(call)
         links = {"self": f"{call.base}/v3/auth/catalog", "next": None, "previous": None}
         return {"catalog": self._sign_in.list_services(call.root), "links": links}
 
 
-class AuthProjects(Resource):
+class AuthProjects(SignedIn):
     """``/identity/v3/auth/projects``."""
 
     @operation("auth-projects", "List the projects that the token is for")
     def on_get(self, call: Call) -> Document:
         """The token's project."""
+        self._sign_in.confirm(call)
         project = {
             "id": call.ctxt.project_id,
             "name": call.ctxt.project_name,
