@@ -17,6 +17,8 @@ from paddock.records import Found, Verdict
 from paddock.service import Timer
 
 LOG = logging.getLogger(__name__)
+REMOVING = ("remove", "release")
+"""Verdicts that take something away."""
 
 
 class Reconciler(Watcher):
@@ -79,12 +81,12 @@ class Reconciler(Watcher):
 
         The ledger is asked again once the slots are taken, so that nothing changes any more.
         """
-        wanted = [verdict.instance_id for verdict in self._hear() if verdict.verdict == "remove"]
+        wanted = [verdict.instance_id for verdict in self._hear() if verdict.verdict in REMOVING]
         owner = object()
         taken = {instance_id for instance_id in wanted if self._take(instance_id, owner)}
         try:
             again = self._ask(taken) if taken else []
-            removals = [v for v in again if v.instance_id in taken and v.verdict == "remove"]
+            removals = [v for v in again if v.instance_id in taken and v.verdict in REMOVING]
             return [verdict for verdict in removals if self._remove(verdict)]
         finally:
             for instance_id in taken:
@@ -113,11 +115,15 @@ class Reconciler(Watcher):
 
     def _remove(self, verdict: Verdict) -> bool:
         about = {"instance_id": verdict.instance_id}
-        LOG.warning(
-            "Removing what is below generation %d: %s", verdict.below, verdict.reason, extra=about
-        )
+        what = "all but the disk"
+        if verdict.verdict == "remove":
+            what = f"what is below generation {verdict.below}"
+        LOG.warning("Removing %s: %s", what, verdict.reason, extra=about)
         try:
-            self._driver.destroy(verdict.instance_id, verdict.below)
+            if verdict.verdict == "release":
+                self._driver.release(verdict.instance_id)
+            else:
+                self._driver.destroy(verdict.instance_id, verdict.below)
         except PaddockError as error:
             LOG.warning("Removing failed: %s", error, extra=about)
             return False

@@ -77,8 +77,16 @@ def _is_in_place(instance: Instance | None, thing: Found | None) -> bool:
         return False
     if min(_generations(thing), default=0) < instance.disk_generation:
         return False
+    if _is_spent(instance, thing):
+        return False
     state = (instance.vm_state, instance.power_state)
     return OBSERVATIONS.get((VmState(instance.vm_state), thing.seen)) in (None, state)
+
+
+def _is_spent(instance: Instance, thing: Found) -> bool:
+    """Whether a guest that is off was left by a launch that failed: the machine has its disk only,
+    and no guest, since it was powered off."""
+    return instance.vm_state == VmState.POWERED_OFF and thing.seen in (Seen.OFF, Seen.CRASHED)
 
 
 def _judge(
@@ -129,6 +137,8 @@ def _judge_idle(
         return _say(thing, "remove", instance.disk_generation, "a newer one is here")
     _observe(turn, host, instance, thing.seen, known)
     _settle(turn, host, instance.id)
+    if _is_spent(instance, thing) and not leftovers.of_instance(turn, instance.id, leftovers.GUEST):
+        return _say(thing, "release", 0, "it is powered off")
     return _say(thing, "keep", 0, "it is in its place")
 
 

@@ -201,7 +201,7 @@ class DriverContract:
         lab.driver.launch(guest, launched())
         lab.driver.shut_down(guest.id, 0, quiet())
         for _ in range(2):
-            lab.driver.release(guest)
+            lab.driver.release(guest.id)
             found = find(lab.driver, guest.id)
             assert found is not None
             assert (found.seen, found.generation, found.disks) == (Seen.GONE, None, [1])
@@ -227,7 +227,7 @@ class DriverContract:
     def test_a_machine_that_moved_away_leaves_no_console(self, lab: Lab) -> None:
         guest = self.running(lab)
         lab.driver.shut_down(guest.id, 0, quiet())
-        lab.driver.release(guest)
+        lab.driver.release(guest.id)
         assert lab.driver.console(guest.id, None) != ""
         lab.driver.destroy(guest.id, 2)
         assert find(lab.driver, guest.id) is None
@@ -354,7 +354,7 @@ class DriverContract:
         target = self.capable(other, DiskMover)
         guest = self.running(lab, "moved")
         lab.driver.shut_down(guest.id, lab.patience, quiet())
-        lab.driver.release(guest)
+        lab.driver.release(guest.id)
         source = DiskSource(host="first", store=lab.driver.facts().store, generation=1)
         progress: list[tuple[int, int]] = []
         for _ in range(2):

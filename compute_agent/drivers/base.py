@@ -106,7 +106,7 @@ class Driver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def release(self, guest: GuestSpec) -> None:
+    def release(self, instance_id: str) -> None:
         """Free all that a guest which is off holds but its disks: domain, saved memory, network
         entries. Nothing there: nothing to do."""
 

@@ -154,14 +154,14 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
             if guest and guest.seen is not Seen.OFF:
                 self._guests.change(guest, Seen.OFF)
 
-    def release(self, guest: GuestSpec) -> None:
+    def release(self, instance_id: str) -> None:
         """See the base."""
-        self._behave("release", guest.id)
+        self._behave("release", instance_id)
         with self._guests.lock():
-            there = self._guests.load(guest.id)
+            there = self._guests.load(instance_id)
             if there and there.seen is Seen.RUNNING:
-                raise HypervisorError(f"The guest {guest.id} still runs.")
-            self._guests.end(guest.id)
+                raise HypervisorError(f"The guest {instance_id} still runs.")
+            self._guests.end(instance_id)
 
     def destroy(self, instance_id: str, below: int | None) -> None:
         """See the base."""

@@ -19,7 +19,7 @@ def stop(job: Job, driver: Driver) -> None:
 def power_off(job: Job, driver: Driver) -> None:
     """Have the guest shut down and hold nothing on this host but its disk."""
     driver.shut_down(job.instance_id, job.shutdown_wait, job.line)
-    driver.release(job.guest)
+    driver.release(job.guest.id)
 
 
 def reboot(job: Job, driver: Driver) -> None:

@@ -270,7 +270,8 @@ class Verdict(Record, frozen=True, kw_only=True):
     """What becomes of something found.
 
     :ivar verdict: ``keep``, ``remove`` (a newer generation is elsewhere, or it was deleted),
-        ``unknown`` (nobody knows it: report and leave)
+        ``release`` (it is powered off here: keep its disk), ``unknown`` (nobody knows it: report
+        and leave)
     :ivar below: remove only what has a generation below this one
     """
 

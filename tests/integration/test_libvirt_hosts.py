@@ -102,7 +102,7 @@ def lab(hosts: HostsLab) -> Iterator[HostsLab]:
 def test_a_machine_moves_to_another_host_with_its_disk_and_address(lab: HostsLab) -> None:
     guest = lab.booted("moved")
     lab.driver.shut_down(guest.id, lab.patience, quiet())
-    lab.driver.release(guest)
+    lab.driver.release(guest.id)
     assert not answers(guest)
 
     store = lab.driver.facts().store

@@ -169,13 +169,13 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         self._trouble.after(self._machine, "shut_down")
 
     @_worked
-    def release(self, guest: GuestSpec) -> None:
+    def release(self, instance_id: str) -> None:
         """See the base."""
         self._wait("release")
-        domain = self._machine.domains.get(guest.id)
+        domain = self._machine.domains.get(instance_id)
         if domain is not None and domain.seen in ALIVE:
-            raise HypervisorError(f"The guest {guest.id} still runs.")
-        self._machine.domains.pop(guest.id, None)
+            raise HypervisorError(f"The guest {instance_id} still runs.")
+        self._machine.domains.pop(instance_id, None)
         self._trouble.after(self._machine, "release")
 
     def destroy(self, instance_id: str, below: int | None) -> None:

@@ -43,6 +43,19 @@ def test_what_was_deleted_is_removed_whatever_its_generation(lab: Lab) -> None:
     assert (said.verdict, said.below) == ("remove", 8)
 
 
+@pytest.mark.parametrize("seen", [Seen.OFF, Seen.CRASHED])
+def test_what_a_failed_launch_left_of_a_powered_off_machine_is_released(
+    lab: Lab, seen: Seen
+) -> None:
+    vm = lab.off("h1")
+    generation = lab.ledger.row(Instance, vm).generation
+    assert verdicts(lab, "h1", thing(vm, generation, 1, seen=seen))[vm].verdict == "release"
+    stopped = lab.active("h1")
+    lab.ledger.do(stopped, "os-stop")
+    lab.run()
+    assert verdicts(lab, "h1")[stopped].verdict == "keep"
+
+
 def test_what_is_elsewhere_is_removed(lab: Lab) -> None:
     vm = lab.active("h1")
     said = verdicts(lab, "h2", thing(vm, 1, 1, seen=Seen.OFF))[vm]

@@ -43,6 +43,15 @@ def test_what_belongs_elsewhere_is_removed_and_told(lab: AgentLab) -> None:
     assert [verdict.instance_id for verdict in lab.conductor.removed] == [old.id]
 
 
+def test_a_guest_that_is_off_is_released_and_its_disk_stays(lab: AgentLab) -> None:
+    guest = lab.running()
+    lab.done(StepKind.STOP, guest)
+    judge(lab, guest, "release")
+    reconcile(lab)
+    [found] = lab.driver.found()
+    assert (found.seen, found.generation, found.disks) == (Seen.GONE, None, [1])
+
+
 def test_what_is_told_carries_the_last_action_also_of_what_is_gone(lab: AgentLab) -> None:
     here, lost = lab.running(), lab.running()
     pause = lab.done(StepKind.PAUSE, here)

@@ -145,14 +145,14 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         elif look.seen is not Seen.OFF:
             domain.force_off()
 
-    def release(self, guest: GuestSpec) -> None:
+    def release(self, instance_id: str) -> None:
         """See the base. HypervisorError when the guest still runs."""
-        domain = self._guest(guest.id)
+        domain = self._guest(instance_id)
         look = domain.look()
         if look is not None and look.active:
-            raise HypervisorError(f"The guest {guest.id} still runs.")
+            raise HypervisorError(f"The guest {instance_id} still runs.")
         domain.undefine()
-        self._network.unplug(guest.id)
+        self._network.unplug(instance_id)
 
     def destroy(self, instance_id: str, below: int | None) -> None:
         """See the base."""
