@@ -81,7 +81,7 @@ MUTATIONS = (
     Mutation("finish by an old process", "finish: the epoch is the host's newest",
              p.one(conductor.finish, "speaking", p.anybody), 302),
     Mutation("finish forgets", "finish is idempotent",
-             p.one(conductor.finish, "_is_recorded", lambda *_: False), 33),
+             p.one(conductor.finish, "_is_recorded", lambda *_: False), 50),
     Mutation("any outcome", "finish: only while the step runs", p.any_outcome, 248),
     Mutation("outcome of another attempt", "finish: only while that attempt runs",
              p.outcome_of_another, 3307),
@@ -112,7 +112,8 @@ MUTATIONS = (
     Mutation("time for each attempt", "issuing a step again moves no deadline",
              p.time_for_each, 205),
     Mutation("any progress", "progress moves a deadline only when bytes grew", p.any_progress, 631),
-    Mutation("no hard limit", "progress moves a deadline up to a hard limit", p.no_hard_limit, 133),
+    Mutation("no hard limit", "progress moves a deadline up to a hard limit",
+             p.no_hard_limit, 1012),
     Mutation("endless attempts", "at most 3 attempts", p.endless_attempts, 205),
     Mutation("no fence after a lost launch", "after an overdue launch the instance may run "
              "nowhere else until its host has reported", p.kinds_unleft("guest"), 92),

@@ -40,8 +40,8 @@ FAULTS = {
     "intruder": 1,
     "old copy": 1,
 }
-LONG_SECONDS = 28.0
-"""Long enough for a host to be judged dead, and for what happens then; every tenth schedule."""
+LONG_SECONDS = 24.0
+"""Long enough for a host to be judged dead, and for what happens then; every twelfth schedule."""
 STARTS = ("nothing", "active", "moved", "off", "off", "stopped", "paused", "suspended")
 TOLD = 0.5
 """How many plans have a story in them."""
@@ -106,7 +106,7 @@ def make(seed: int) -> Plan:
         rates=_rates(source),
         items=_items(source, length),
     )
-    if seed % 10 == 3:
+    if seed % 12 == 3:
         made = replace(made, length=LONG_SECONDS)
     return _with_story(source, made) if source.random() < TOLD else made
 

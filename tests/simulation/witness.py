@@ -230,6 +230,9 @@ class Witness:
         begun = agent.steps.get((outcome["step"]["step_id"], outcome["step"]["attempt"]))
         if begun is None or begun.kind == DESTROY or begun.instance_id not in agent.deleted:
             return
+        kinds = {one.kind for one in agent.steps.values() if one.instance_id == begun.instance_id}
+        if DESTROY not in kinds:
+            return  # what was made for a machine that did not come to be was removed
         machine, key = message.sender.machine, begun.instance_id  # type: ignore[attr-defined]
         if key in machine.domains or machine.disks.get(key):
             self._wrong(f"{key[:4]} is on {machine.name} again after it was deleted there")
