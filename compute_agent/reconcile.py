@@ -87,7 +87,10 @@ class Reconciler(Watcher):
         try:
             again = self._ask(taken) if taken else []
             removals = [v for v in again if v.instance_id in taken and v.verdict in REMOVING]
-            return [verdict for verdict in removals if self._remove(verdict)]
+            removed = [verdict for verdict in removals if self._remove(verdict)]
+            if removed:
+                self._present = {one.instance_id for one in self._driver.found()}
+            return removed
         finally:
             for instance_id in taken:
                 self._slots.leave(instance_id, owner)

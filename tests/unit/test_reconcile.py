@@ -43,6 +43,13 @@ def test_what_belongs_elsewhere_is_removed_and_told(lab: AgentLab) -> None:
     assert [verdict.instance_id for verdict in lab.conductor.removed] == [old.id]
 
 
+def test_nothing_is_left_of_what_was_removed(lab: AgentLab, tmp_path: Path) -> None:
+    guest = lab.running()
+    judge(lab, guest, "remove", below=2)
+    reconcile(lab)
+    eventually(lambda: not list(tmp_path.rglob(f"*{guest.id}*")), "nothing there any more")
+
+
 def test_a_guest_that_is_off_is_released_and_its_disk_stays(lab: AgentLab) -> None:
     guest = lab.running()
     lab.done(StepKind.STOP, guest)
