@@ -103,3 +103,18 @@ def test_a_guest_that_is_about_to_run_is_its_launchers(
     monkeypatch.setattr(libvirt.virDomain, "jobInfo", job)
     monkeypatch.setattr(driver, "_prefix", "")
     assert driver.launched_by(INSTANCE) == "action"
+
+
+def test_a_guest_that_is_about_to_run_is_ended_before_it_is_removed(
+    driver: LibvirtDriver, domain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would run all the same, without a definition and on a disk that is gone."""
+    ended: list[str] = []
+    monkeypatch.setattr(libvirt.virConnect, "setKeepAlive", lambda *_: 0)  # it has none
+    monkeypatch.setattr(libvirt.virDomain, "isActive", lambda _domain: not ended)
+    monkeypatch.setattr(libvirt.virDomain, "destroy", lambda domain: ended.append(domain.name()))
+    monkeypatch.setattr(libvirt.virDomain, "undefineFlags", lambda *_: 0)  # it knows no flags
+    monkeypatch.setattr(driver, "_prefix", "")
+    assert next(one for one in driver.found() if one.instance_id == INSTANCE).worked_on
+    driver.destroy(INSTANCE, None)
+    assert ended == [domain.name()]

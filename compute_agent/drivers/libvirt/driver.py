@@ -159,7 +159,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         domain = self._guest(instance_id)
         look = domain.look()
         if look is not None and _is_below(look, below):
-            if look.active:
+            if look.active or look.starting:
                 domain.force_off()
             domain.undefine()
             look = None
