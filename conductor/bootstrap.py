@@ -60,12 +60,11 @@ class Subnet:
 
 @dataclass(frozen=True)
 class NewImage:
-    """An image whose file is in the store; ``min_disk`` in GiB."""
+    """An image whose file is in the store."""
 
     name: str
     disk_format: str
     stored: Stored
-    min_disk: int = 0
     properties: dict[str, str] = field(default_factory=dict)
 
 
@@ -195,7 +194,7 @@ def _add_image(turn: Turn, new: NewImage) -> str:
         size=new.stored.size,
         checksum=new.stored.checksum,
         file=new.stored.file,
-        min_disk=new.min_disk,
+        min_disk=0 if kernel_like else new.stored.room,
         properties=new.properties,
         created_at=turn.now,
         updated_at=turn.now,

@@ -17,7 +17,7 @@ from conductor.checkup import Checkup
 from conductor.db import schema
 from conductor.db.engine import sqlite_file
 from conductor.db.session import Database
-from conductor.image_store import ImageStore, Stored, disk_size
+from conductor.image_store import ImageStore, Stored
 from conductor.passwords import Passwords
 from conductor.turn import Turn, Turns
 from conductor.users_file import read_password, read_users
@@ -106,17 +106,15 @@ def add_image(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     """Take an image into the store and list it."""
     if arguments.kernel is None and (arguments.ramdisk or arguments.command_line):
         raise BadRequest("--ramdisk and --command-line need --kernel.")
-    file = Path(arguments.file)
-    room = disk_size(file, arguments.format)
     with _ledger(conf) as turns:
         store = ImageStore(Path(arguments.store or conf.compute.image_store))
-        disk = store.put(file)
-        kernel = store.put(Path(arguments.kernel)) if arguments.kernel else None
-        ramdisk = store.put(Path(arguments.ramdisk)) if arguments.ramdisk else None
+        disk = store.put(Path(arguments.file), arguments.format)
+        kernel = store.put(Path(arguments.kernel), "aki") if arguments.kernel else None
+        ramdisk = store.put(Path(arguments.ramdisk), "ari") if arguments.ramdisk else None
 
         def add(turn: Turn) -> str:
             boot = _boot(turn, arguments, kernel, ramdisk)
-            new = bootstrap.NewImage(arguments.name, arguments.format, disk, room, boot)
+            new = bootstrap.NewImage(arguments.name, arguments.format, disk, boot)
             return bootstrap.ensure_image(turn, new)
 
         key = turns.run(lambda turn: turn.attempt(lambda: add(turn)))

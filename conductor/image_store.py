@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-FORMATS = ("raw", "qcow2", "aki", "ari")
+from conductor.image_check import check_image
+
 BLOCK = 1 << 20
 GIB = 1 << 30
-_QCOW2 = struct.Struct(">4sIQIIQ")
-"""Magic, version, offset and size of the backing file's name, cluster bits, virtual size."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A file in the store: its name, its sha256 in hexadecimal, and its size in bytes."""
+    """A file in the store.
+
+    :ivar file: its name
+    :ivar checksum: its sha256 in hexadecimal
+    :ivar size: in bytes
+    :ivar room: GiB that a guest's disk needs for it
+    """
 
     file: str
     checksum: str
     size: int
+    room: int
 
 
 class ImageStore:
@@ -35,18 +40,23 @@ class ImageStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def put(self, source: Path) -> Stored:
-        """Copy a file into the store, sparse where it is empty; harmless to repeat."""
+    def put(self, source: Path, stated: str) -> Stored:
+        """Copy a file into the store, sparse where it is empty; harmless to repeat.
+
+        :param stated: the file's format, see ``image_check.LIKENESS``
+        :raises BadRequest: it is another; nothing is left
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=self._directory, prefix=".taking-")
         try:
             with source.open("rb") as reader, os.fdopen(handle, "wb") as writer:
                 checksum, size = _copy(reader, writer)
+            disk = check_image(Path(draft), stated)  # what was copied: the source may have changed
             Path(draft).chmod(0o644)
             Path(draft).replace(self._directory / checksum)
         finally:
             Path(draft).unlink(missing_ok=True)
-        return Stored(checksum, checksum, size)
+        return Stored(checksum, checksum, size, -(-disk // GIB))
 
 
 def _copy(reader: BinaryIO, writer: BinaryIO) -> tuple[str, int]:
@@ -62,26 +72,3 @@ def _copy(reader: BinaryIO, writer: BinaryIO) -> tuple[str, int]:
     writer.flush()
     os.fsync(writer.fileno())
     return digest.hexdigest(), size
-
-
-def disk_size(file: Path, stated: str) -> int:
-    """The GiB that a guest's disk needs for the image.
-
-    :param stated: the format, ``raw`` or ``qcow2``
-    :raises ValueError: the file is not what is stated, or refers to another file
-    """
-    size = file.stat().st_size
-    if stated == "qcow2":
-        size = _virtual_size(file)
-    return -(-size // GIB)
-
-
-def _virtual_size(file: Path) -> int:
-    with file.open("rb") as stream:
-        header = stream.read(_QCOW2.size)
-    if len(header) < _QCOW2.size or not header.startswith(b"QFI\xfb"):
-        raise ValueError(f"{file} is not a qcow2 image")
-    _, _, backing, _, _, size = _QCOW2.unpack(header)
-    if backing:
-        raise ValueError(f"{file} refers to a backing file; flatten it with qemu-img convert")
-    return int(size)

@@ -166,7 +166,7 @@ def test_a_list_is_filtered_sorted_and_paged(office: Office) -> None:
 
 
 def image(office: Office, name: str, checksum: str = "a") -> str:
-    new = NewImage(name, "raw", Stored("file", checksum * 64, 5))
+    new = NewImage(name, "raw", Stored("file", checksum * 64, 5, 1))
     return office.ledger.turns.run(lambda turn: ensure_image(turn, new))
 
 

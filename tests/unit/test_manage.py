@@ -34,6 +34,7 @@ class Site:
         self.configuration = root / "paddock.conf"
         self.configuration.write_text(
             f"[database]\nconnection = {self.url}\n[compute]\nimage_store = {root}/images\n"
+            f"[identity]\nkey_file = {root}/token.key\n"
         )
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
@@ -232,6 +233,21 @@ def test_a_user_who_is_not_there_or_a_bad_password_changes_nothing(site: Site) -
     assert {user.epoch for user in site.rows(sa.select(User))} == {1}
 
 
+def test_a_key_is_added_then_signs_and_then_is_the_only_one(bare: Site) -> None:
+    path = bare.root / "token.key"
+    (first,) = bare.do("key", "add").splitlines()
+    assert "key add" in bare.refused("key", "use")
+    kept = path.read_text().strip()
+    _, second = bare.do("key", "add").splitlines()
+    new = second.replace("verifies", "signs")
+    assert bare.do("key", "use").splitlines() == [new, first.replace("signs", "verifies")]
+    assert bare.do("key", "list") == f"{new}\n{first.replace('signs', 'verifies')}\n"
+    assert bare.do("key", "drop") == f"{new}\n"
+    assert kept not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in bare.root.iterdir() if "key" in entry.name] == ["token.key"]
+
+
 def test_an_image_is_copied_whole_and_listed_once(site: Site) -> None:
     content = bytes(3 << 20) + b"end"
     disk = site.file("disk", content)
@@ -266,9 +282,9 @@ def test_new_content_under_an_old_name_is_a_new_image(site: Site) -> None:
 def test_an_image_that_is_not_what_is_stated_is_refused(site: Site) -> None:
     disk = site.file("disk", "no image")
     add = ["image", "add", "--name", "guest", "--format", "qcow2"]
-    assert "not a qcow2 image" in site.refused(*add, "--file", disk)
-    backed = site.file("backed", b"QFI\xfb" + (3).to_bytes(4, "big") + (72).to_bytes(8, "big") * 4)
-    assert "backing file" in site.refused(*add, "--file", backed)
+    assert "must be qcow2, and is raw" in site.refused(*add, "--file", disk)
+    backed = site.file("backed", b"QFI\xfb" + (3).to_bytes(4, "big") + (72).to_bytes(8, "big") * 70)
+    assert "must stand for itself" in site.refused(*add, "--file", backed)
     assert "need --kernel" in site.refused(*add, "--file", disk, "--command-line", "quiet")
     assert site.rows(sa.select(Image)) == []
 
