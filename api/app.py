@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import falcon
@@ -53,7 +54,7 @@ class Collaborators:
 
     :ivar wishes: the ledger's client for what is asked again when no answer came; each call has its
         share of the time
-    :ivar secret: the key of the tokens
+    :ivar secret: gives the key that signs tokens
     :ivar public_url: scheme, host and port that clients see; None: from the Host header
     :ivar longest: bytes of a request's body
     :ivar largest: rows of a page
@@ -66,7 +67,7 @@ class Collaborators:
     catalog: CatalogClient
     agents: AgentClients
     tokens: Tokens
-    secret: bytes
+    secret: Callable[[], bytes]
     region: str = "paddock"
     public_url: str | None = None
     longest: int = 114688

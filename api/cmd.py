@@ -19,7 +19,8 @@ from oslo_config import cfg  # noqa: E402
 from api.app import App, Collaborators, create_app  # noqa: E402
 from api.entrance import open_entrance  # noqa: E402
 from api.http import HttpServer  # noqa: E402
-from api.tokens import Tokens, load_key  # noqa: E402
+from api.key_file import KeyFile  # noqa: E402
+from api.tokens import Tokens  # noqa: E402
 from api.wishes import ATTEMPTS  # noqa: E402
 from api.workers import run_workers  # noqa: E402
 from paddock import rpc  # noqa: E402
@@ -50,7 +51,7 @@ def build(conf: cfg.ConfigOpts, entrance: socket.socket | None = None) -> ApiSer
     """The API as a service, not started.
 
     :param entrance: the socket to listen on, where it is open already
-    :raises ValueError: the key of the tokens is not safe
+    :raises ValueError: the file of the tokens' keys is not as it must be
     """
     client = rpc.Client(rpc.transport(conf, "api"), conf.call_timeout, calls=conf.api.threads)
     cap = Cap()
@@ -80,14 +81,14 @@ def connect(conf: cfg.ConfigOpts, client: rpc.Client, cap: Cap) -> Collaborators
     target = rpc.conductor_target("conductor-api")
     conductor = client.to(target, cap=cap)
     once = client.to(target, conf.call_timeout / ATTEMPTS, cap)
-    key = load_key(Path(conf.identity.key_file))
+    keys = KeyFile(Path(conf.identity.key_file)).keys
     return Collaborators(
         ledger=LedgerClient(conductor),
         wishes=LedgerClient(once),
         catalog=CatalogClient(conductor),
         agents=AgentClients(client.to_agent),
-        tokens=Tokens(key, conf.identity.token_lifetime),
-        secret=key,
+        tokens=Tokens(keys, conf.identity.token_lifetime),
+        secret=lambda: keys()[0].secret,
         region=conf.identity.region,
         public_url=conf.api.public_url,
         longest=conf.api.max_body,
@@ -101,11 +102,11 @@ def prepare(conf: cfg.ConfigOpts) -> Callable[[], int]:
     """What runs the API until SIGTERM, in one process or in several.
 
     :raises OSError: the address is taken or not ours
-    :raises ValueError: the key of the tokens is not safe
+    :raises ValueError: the file of the tokens' keys is not as it must be
     """
     if conf.api.workers == 1:
         return partial(run_until_signal, build(conf))
-    load_key(Path(conf.identity.key_file))  # or the first of them would fail, again and again
+    KeyFile(Path(conf.identity.key_file))  # or the first of them would fail, again and again
     entrance = open_entrance(conf.api.listen, conf.api.port)
     return partial(run_workers, conf, partial(build, conf, entrance), conf.api.workers)
 

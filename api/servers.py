@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Any
 
 from api import server_view
@@ -56,12 +57,13 @@ class ServerBase(Resource):
 class Servers(ServerBase):
     """``/servers``.
 
-    :param secret: the key from which passwords in answers are made
+    :param secret: gives the key from which passwords in answers are made
     """
 
     def __init__(
-        self, frame: Frame, ledger: LedgerClient, wishes: Wishes, largest: int, secret: bytes
-    ) -> None:
+        self, frame: Frame, ledger: LedgerClient, wishes: Wishes, largest: int,
+        secret: Callable[[], bytes],
+    ) -> None:  # fmt: skip
         super().__init__(frame, ledger, wishes, largest)
         self._secret = secret
 
@@ -91,8 +93,8 @@ class Servers(ServerBase):
         return {"server": server}
 
     def _password(self, action_id: str) -> str:
-        """The same for the same action, and known to nobody who has not the key."""
-        digest = hmac.new(self._secret, action_id.encode(), hashlib.sha256).digest()
+        """The same for the same action and key, and known to nobody who has not the key."""
+        digest = hmac.new(self._secret(), action_id.encode(), hashlib.sha256).digest()
         return base64.b64encode(digest, b"Aa").decode()[:PASSWORD_LENGTH]
 
 

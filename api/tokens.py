@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import jwt
 import msgspec
@@ -15,10 +12,10 @@ import msgspec
 from paddock.context import RequestContext
 from paddock.errors import Unauthorized
 from paddock.records import Identity
+from paddock.token_keys import Key
 
 ALGORITHM = "HS256"
 AUDIENCE = "paddock"
-SHORTEST_KEY = 32
 LONGEST_TOKEN = 8192
 REFUSED = "The token is malformed, expired or ended; get a new one."
 
@@ -54,12 +51,17 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 class Tokens:
     """Issues tokens and reads them.
 
-    :param key: shared by all API processes
+    :param keys: gives the keys, the same in all API processes; the first signs
     :param lifetime: seconds
     """
 
-    def __init__(self, key: bytes, lifetime: int, clock: Callable[[], float] = time.time) -> None:
-        self._key = key
+    def __init__(
+        self,
+        keys: Callable[[], Sequence[Key]],
+        lifetime: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keys = keys
         self._lifetime = lifetime
         self._clock = clock
 
@@ -83,7 +85,9 @@ class Tokens:
             exp=min(now + self._lifetime, latest or now + self._lifetime),
             jti=secrets.token_urlsafe(16),
         )
-        return jwt.encode(msgspec.to_builtins(claims), self._key, ALGORITHM), claims
+        key = self._keys()[0]
+        named = {"kid": key.name}
+        return jwt.encode(msgspec.to_builtins(claims), key.secret, ALGORITHM, named), claims
 
     def read(self, token: str) -> Claims:
         """What the token says.
@@ -100,7 +104,7 @@ class Tokens:
         try:
             document = jwt.decode(
                 token,
-                self._key,
+                self._key_of(token).secret,
                 [ALGORITHM],
                 audience=AUDIENCE,
                 options=options,  # type: ignore[arg-type]
@@ -112,31 +116,10 @@ class Tokens:
             raise Unauthorized(REFUSED)
         return claims
 
-
-def load_key(path: Path) -> bytes:
-    """The key in a file, which is made (mode 0600) when it is not there.
-
-    :raises ValueError: others may read the file, or the key is too short
-    """
-    if not path.exists():
-        _make_key(path)
-    if path.stat().st_mode & 0o077:
-        raise ValueError(f"{path} must be readable by its owner only (chmod 600)")
-    key = path.read_bytes().strip()
-    if len(key) < SHORTEST_KEY:
-        raise ValueError(f"{path} must hold a key of at least {SHORTEST_KEY} characters")
-    return key
-
-
-def _make_key(path: Path) -> None:
-    """Appear whole or not at all, whoever else makes it at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(dir=path.parent)  # made with O_EXCL and mode 0600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(64) + "\n")
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        Path(draft).unlink()
+    def _key_of(self, token: str) -> Key:
+        """The key that a token names; the token's signature is yet to be checked with it."""
+        name = jwt.get_unverified_header(token).get("kid")
+        for key in self._keys():
+            if key.name == name:
+                return key
+        raise Unauthorized(REFUSED)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from oslo_config import cfg
 from sqlalchemy.exc import SQLAlchemyError
 
-from conductor import commands
+from conductor import commands, key_commands
 from paddock import config
 from paddock.errors import PaddockError
 
@@ -26,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_bootstrap(topics)
     _add_image(topics)
     _add_user(topics)
+    _add_key(topics)
     service = _topic(topics, "service", "services")
     _command(service, "list", "show hosts and conductors", commands.list_services)
     _add_check(topics)
@@ -101,6 +102,14 @@ def _add_user(topics: commands.Topics) -> None:
 def _add_password(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--password-file", required=True, metavar="FILE",
                         help="mode 0600, or - for standard input")  # fmt: skip
+
+
+def _add_key(topics: commands.Topics) -> None:
+    key = _topic(topics, "key", "the keys that sign tokens ([identity] key_file)")
+    _command(key, "list", "show their names", key_commands.list_keys)
+    _command(key, "add", "add one that only verifies, yet", key_commands.add_key)
+    _command(key, "use", "let the one that was added last sign", key_commands.use_key)
+    _command(key, "drop", "forget those that only verify", key_commands.drop_keys)
 
 
 def _topic(topics: commands.Topics, name: str, text: str) -> commands.Topics:

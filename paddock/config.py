@@ -41,7 +41,8 @@ API = [
 
 IDENTITY = [
     cfg.StrOpt("key_file", default="/etc/paddock/token.key",
-               help="File (mode 0600) with the key that signs tokens; all API processes share it."),
+               help="File (mode 0600) with the keys of tokens, one a line: the first signs, all "
+                    "verify. All API processes share it; changes count at once."),
     cfg.IntOpt("token_lifetime", default=3600, min=60, help="Seconds that a token is valid."),
     cfg.StrOpt("region", default="paddock", help="The region's name in the catalog."),
 ]  # fmt: skip

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from conductor import manage
+from paddock.token_keys import read_keys, write_keys
 from tests.fixtures.cloud import Client, Cloud, credentials
 
 TOKENS = "/identity/v3/auth/tokens"
@@ -116,3 +118,58 @@ def test_the_projects_of_a_token_are_listed(member: Client) -> None:
     assert project["name"] == "demo"
     catalog = member.get("/identity/v3/auth/catalog").json["catalog"]
     assert {service["type"] for service in catalog} == {"identity", "compute", "image"}
+
+
+def test_keys_change_under_a_running_api_and_a_token_ends_with_its_own(
+    cloud: Cloud, member: Client
+) -> None:
+    path = cloud.place.token_key
+    settings = cloud.place.directory / "keys.conf"
+    settings.write_text(f"[identity]\nkey_file = {path}\n")
+    before = read_keys(path)
+
+    def change(step: str) -> None:
+        assert manage.main(["--config-file", str(settings), "key", step]) == 0
+
+    change("add")
+    assert member.get("servers").status_code == 200
+    change("use")
+    newer = cloud.sign_in("paddock-demo")
+    assert [client.get("servers").status_code for client in (member, newer)] == [200, 200]
+    change("drop")
+    assert [client.get("servers").status_code for client in (member, newer)] == [401, 200]
+    write_keys(path, before)
+    assert [client.get("servers").status_code for client in (member, newer)] == [200, 401]
+
+
+def test_a_new_password_and_being_disabled_end_all_of_a_users_tokens(cloud: Cloud) -> None:
+    secret = cloud.place.directory / "password"
+    secret.touch(0o600)
+
+    def run(*arguments: str) -> None:
+        settings = str(cloud.place.settings("manage"))
+        assert manage.main(["--config-file", settings, "user", *arguments]) == 0
+
+    def sign_in() -> Client | None:
+        auth = {"username": "eve", "password": secret.read_text(), "project_name": "demo"}
+        answer = cloud.stranger().post(TOKENS, credentials(auth))
+        token = answer.headers.get("X-Subject-Token")
+        return Client(cloud.parts.api.app, token) if token else None
+
+    secret.write_text("the first password")
+    run("add", "eve", "--project", "demo", "--role", "member", "--password-file", str(secret))
+    first = sign_in()
+    assert first
+    secret.write_text("the second password")
+    run("password", "eve", "--password-file", str(secret))
+    second = sign_in()
+    assert second
+    assert [client.get("servers").status_code for client in (first, second)] == [401, 200]
+    run("disable", "eve")
+    assert second.get("servers").status_code == 401
+    assert sign_in() is None
+    run("enable", "eve")
+    assert second.get("servers").status_code == 401
+    third = sign_in()
+    assert third
+    assert third.get("servers").status_code == 200

@@ -14,8 +14,9 @@ from falcon import inspect
 from falcon.testing import Result
 
 from api.app import Collaborators, build_routes
+from api.key_file import KeyFile
 from api.operations import Operation
-from api.tokens import Tokens, load_key
+from api.tokens import Tokens
 from conductor import manage
 from paddock.records import Identity
 from tests.fixtures.cloud import LATEST, Client, Cloud, credentials
@@ -62,7 +63,7 @@ BODIES: dict[str, Any] = {
 def served() -> dict[str, Operation | None]:
     """What the application serves: method, path and, where the body names one, the action."""
     nothing = cast(Any, None)
-    routes = build_routes(Collaborators(*[nothing] * 5, secret=b""))
+    routes = build_routes(Collaborators(*[nothing] * 5, secret=bytes))
     found: dict[str, Operation | None] = {}
     for path, resource in routes.items():
         for name in (name for name in dir(resource) if name.startswith("on_")):
@@ -98,13 +99,13 @@ class Site:
         self.before = self.member.show(self.shared)
 
     def _sign_in(self, directory: Path) -> dict[str, Client]:
-        app, key = self.cloud.parts.api.app, load_key(self.cloud.place.token_key)
-        claims = Tokens(key, 60).read(str(self.admin.token))
+        app, keys = self.cloud.parts.api.app, KeyFile(self.cloud.place.token_key).keys
+        claims = Tokens(keys, 60).read(str(self.admin.token))
         who = Identity(
             user_id=claims.sub, user_name=claims.user_name, user_epoch=claims.user_epoch,
             project_id=claims.project_id, project_name=claims.project_name, roles=claims.roles,
         )  # fmt: skip
-        expired, _ = Tokens(key, 60, lambda: time.time() - 61).issue(who, ["password"])
+        expired, _ = Tokens(keys, 60, lambda: time.time() - 61).issue(who, ["password"])
         broken = str(self.admin.token)[:-4] + "AAAA"
         return {
             "none": Client(app, None),
