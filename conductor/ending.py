@@ -29,7 +29,7 @@ def succeed(turn: Turn, step: Step) -> None:
     if cleaning:
         _cleaned(turn, step, action, instance)
         return
-    changes = _effects(turn, step, instance)
+    changes = _effects(turn, step, action, instance)
     waiting = _waiting(turn, action)
     if waiting and waiting[0].kind not in CLEANING:
         plan.issue(turn, waiting[0], action.verb)
@@ -92,12 +92,19 @@ def _waiting(turn: Turn, action: Action) -> list[Step]:
     return turn.all(query.order_by(Step.ordinal))
 
 
-def _effects(turn: Turn, step: Step, instance: Instance) -> dict[str, Any]:
-    """What a step's success means for claims and for where the disk lies."""
+def _effects(turn: Turn, step: Step, action: Action, instance: Instance) -> dict[str, Any]:
+    """What a step's success means for claims and for where the disk lies.
+
+    A move whose end nobody knew may be completed by a later action, which has no step that
+    discards the old copy.
+    """
     if step.kind == StepKind.POWER_OFF:
         claims.release(turn, instance.id, step.host, claims.COMPUTE)
     if step.kind == StepKind.LAUNCH and step.host != instance.disk_host:
         host = turn.get(Host, step.host)
+        if action.verb != "vm-poweron":
+            old, below = str(instance.disk_host), instance.generation
+            leftovers.leave(turn, old, leftovers.DISK, instance.id, below)
         return {
             "disk_host": step.host,
             "disk_generation": instance.generation,

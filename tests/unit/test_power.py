@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conductor.db.models import Host, Image
+from conductor.db.models import Host, Image, Instance
 from paddock.actions import Seen
 from paddock.errors import (
     HypervisorError,
@@ -233,6 +233,24 @@ def test_a_launch_that_came_through_unheard_is_adopted(lab: Lab) -> None:
     lab.run("h1")
     shown = lab.ledger.show(vm)
     assert (shown.vm_state, shown.host, shown.zone) == ("active", "h3", "az2")
+    assert lab.claims(vm) == {("h3", "disk"), ("h3", "compute")}
+    assert lab.left() == set()
+
+
+def test_a_move_that_a_later_action_completes_leaves_no_old_copy(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    agent = lab.agents["h3"]
+    agent.do(lab.started("h3"))
+    agent.finish(lab.started("h3"), HypervisorError("it hangs"), Seen.OFF)
+    lab.ledger.do(vm, "os-resetState", ctxt=lab.ledger.admin, state="active")
+    lab.ledger.change(Instance, vm, vm_state="stopped")
+    lab.ledger.do(vm, "os-start")
+    lab.run()
+    lab.pass_time(9)
+    lab.run()
+    assert lab.ledger.show(vm).disk_host == "h3"
+    assert lab.world.machines["h1"].found() == []
     assert lab.claims(vm) == {("h3", "disk"), ("h3", "compute")}
     assert lab.left() == set()
 
