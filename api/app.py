@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import falcon
 
@@ -22,6 +22,7 @@ from api import (
     zones,
 )
 from api.call import Call
+from api.client_address import ClientAddresses
 from api.instance_actions import InstanceAction, InstanceActions
 from api.middleware import Entrance
 from api.openapi import OpenApi
@@ -55,6 +56,7 @@ class Collaborators:
     :ivar wishes: the ledger's client for what is asked again when no answer came; each call has its
         share of the time
     :ivar secret: gives the key that signs tokens
+    :ivar clients: knows which proxies to believe
     :ivar public_url: scheme, host and port that clients see; None: from the Host header
     :ivar longest: bytes of a request's body
     :ivar largest: rows of a page
@@ -68,6 +70,7 @@ class Collaborators:
     agents: AgentClients
     tokens: Tokens
     secret: Callable[[], bytes]
+    clients: ClientAddresses = field(default_factory=ClientAddresses)
     region: str = "paddock"
     public_url: str | None = None
     longest: int = 114688
@@ -78,7 +81,7 @@ class Collaborators:
 
 def create_app(with_: Collaborators) -> App:
     """The WSGI application."""
-    entrance = Entrance(with_.tokens, with_.public_url)
+    entrance = Entrance(with_.tokens, with_.clients, with_.public_url)
     app = falcon.App(middleware=[entrance], request_type=Request)
     app.req_options.auto_parse_form_urlencoded = False
     app.add_error_handler(Exception, faults.on_unexpected)

@@ -23,6 +23,7 @@ class Call:
     :ivar service: ``compute``, ``identity``, ``image`` or empty: whose error format is spoken
     :ivar root: scheme, host and port as the client knows them
     :ivar base: ``root`` and the service's prefix as this client used it, for links
+    :ivar address: the client's, as far as it can be believed
     :ivar tenant: the project in the path, None where there is none
     :ivar version: the microversion asked for
     :ivar version_error: why there is none, raised after authentication
@@ -43,6 +44,7 @@ class Call:
     service: str = ""
     root: str = ""
     base: str = ""
+    address: str = ""
     tenant: str | None = None
     version: Version = MINIMUM
     version_error: Exception | None = None

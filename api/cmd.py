@@ -17,6 +17,7 @@ from pathlib import Path  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 
 from api.app import App, Collaborators, create_app  # noqa: E402
+from api.client_address import ClientAddresses  # noqa: E402
 from api.entrance import open_entrance  # noqa: E402
 from api.http import HttpServer  # noqa: E402
 from api.key_file import KeyFile  # noqa: E402
@@ -51,7 +52,7 @@ def build(conf: cfg.ConfigOpts, entrance: socket.socket | None = None) -> ApiSer
     """The API as a service, not started.
 
     :param entrance: the socket to listen on, where it is open already
-    :raises ValueError: the file of the tokens' keys is not as it must be
+    :raises ValueError: the file of the tokens' keys or a trusted proxy is not as it must be
     """
     client = rpc.Client(rpc.transport(conf, "api"), conf.call_timeout, calls=conf.api.threads)
     cap = Cap()
@@ -89,6 +90,7 @@ def connect(conf: cfg.ConfigOpts, client: rpc.Client, cap: Cap) -> Collaborators
         agents=AgentClients(client.to_agent),
         tokens=Tokens(keys, conf.identity.token_lifetime),
         secret=lambda: keys()[0].secret,
+        clients=ClientAddresses(conf.api.trusted_proxies),
         region=conf.identity.region,
         public_url=conf.api.public_url,
         longest=conf.api.max_body,

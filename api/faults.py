@@ -44,6 +44,8 @@ def answer(req: falcon.Request, resp: falcon.Response, error: errors.PaddockErro
     )
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         resp.set_header("Retry-After", str(RETRY_SECONDS))
+    if error.status == HTTPStatus.TOO_MANY_REQUESTS:
+        resp.set_header("Retry-After", str(error.kwargs["retry_after"]))
     if error.status == HTTPStatus.UNAUTHORIZED:
         resp.set_header("WWW-Authenticate", f'Keystone uri="{call.root}/identity"')
 

@@ -120,6 +120,7 @@ class HttpServer:
             sockets=[self._entrance()],
             threads=self._threads,
             ident=None,
+            clear_untrusted_proxy_headers=False,  # ClientAddresses knows whom to believe
             max_request_header_size=LARGEST_HEADERS,
             max_request_body_size=self._buffered,
             asyncore_use_poll=hasattr(select, "poll"),

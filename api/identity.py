@@ -7,13 +7,14 @@ import uuid
 from typing import Any
 
 import falcon
+import msgspec
 
 from api.call import Call, Document
 from api.operations import Frame, Resource, operation
 from api.schemas.identity import SIGN_IN, TOKEN
 from api.tokens import Claims, Tokens
 from paddock.clients import CatalogClient
-from paddock.errors import BadRequest, NotFound, Unauthorized
+from paddock.errors import BadRequest, NotFound, TooManyRequests, Unauthorized
 
 DOMAIN = {"id": "default", "name": "Default"}
 NAMESPACE = uuid.UUID("f3d9d5f6-2a5c-5b7f-8f53-8c6a3a7f9b11")
@@ -40,6 +41,7 @@ class SignIn:
 
         :raises BadRequest: what the method needs is missing
         :raises Unauthorized: wrong user, password, project or token
+        :raises TooManyRequests: too many log-ins of that user failed here
         """
         method = auth["identity"]["methods"][0]
         if method not in auth["identity"]:
@@ -52,7 +54,13 @@ class SignIn:
         user = auth["identity"]["password"]["user"]
         named = _named(user, "user")
         project = _named(_project(auth), "project")
-        identity = self._catalog.authenticate(call.ctxt, named, user["password"], project)
+        ctxt = msgspec.structs.replace(call.ctxt, address=call.address)
+        try:
+            identity = self._catalog.authenticate(ctxt, named, user["password"], project)
+        except Unauthorized as error:
+            if (seconds := error.kwargs.get("retry_after")) is None:
+                raise
+            raise TooManyRequests(error.message, retry_after=int(seconds)) from None
         token, claims = self._tokens.issue(identity, ["password"])
         return token, self.describe(claims, call.root)
 

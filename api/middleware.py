@@ -10,6 +10,7 @@ import uuid
 import falcon
 
 from api.call import Call, call_of
+from api.client_address import ClientAddresses
 from api.microversions import read_version, show
 from api.operations import Resource
 from api.paths import locate
@@ -28,11 +29,13 @@ class Entrance:
     """Falcon's middleware.
 
     :param tokens: reads tokens
+    :param clients: knows which proxies to believe
     :param public_url: scheme, host and port that clients see; from the Host header when empty
     """
 
-    def __init__(self, tokens: Tokens, public_url: str | None) -> None:
+    def __init__(self, tokens: Tokens, clients: ClientAddresses, public_url: str | None) -> None:
         self._tokens = tokens
+        self._clients = clients
         self._public_url = (public_url or "").rstrip("/")
 
     # Falcon fixes the names and order of these methods' arguments.
@@ -41,6 +44,7 @@ class Entrance:
         call = call_of(req)
         call.began = time.monotonic()
         call.request_id = f"req-{uuid.uuid4()}"
+        call.address = self._clients.find(req.remote_addr, req.get_header("X-Forwarded-For"))
         place = locate(req.path)
         call.service = place.service
         call.root = self._public_url or _root(req)

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from conductor.db.models import Assignment, Cloud, Flavor, Image, Network, Port, Project, User
+from conductor.db.models import (
+    Assignment,
+    Cloud,
+    Flavor,
+    Image,
+    LogIn,
+    Network,
+    Port,
+    Project,
+    User,
+)
 from conductor.identity import ROLES
 from conductor.image_store import Stored
 from conductor.passwords import Passwords
@@ -122,12 +132,13 @@ def ensure_account(
 
 
 def change_user(turn: Turn, name: str, **values: object) -> None:
-    """Change a user's columns, such as the password, and end all of the user's tokens.
+    """Change a user's columns, such as the password; end all tokens, forget failed log-ins.
 
     :raises NotFound: there is no such user
     """
     if turn.change(User, User.name == name, epoch=User.epoch + 1, **values) != 1:
         raise NotFound(f"There is no user {name!r}.")
+    turn.drop(LogIn, LogIn.who.in_(sa.select(User.id).where(User.name == name)))
 
 
 def _new_user(turn: Turn, passwords: Passwords, account: Account) -> User:

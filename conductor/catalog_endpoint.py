@@ -54,8 +54,8 @@ class CatalogEndpoint:
     @expose
     def authenticate(self, ctxt: Context, user: Json, password: str, project: Json) -> Any:
         """See CatalogClient."""
-        self._senders.check_api(ctxt)
-        return wire(self._identities.authenticate(user, password, project))
+        address = self._caller(ctxt).address
+        return wire(self._identities.authenticate(user, password, project, address))
 
     @expose
     def identify(self, ctxt: Context, project: Json) -> Any:

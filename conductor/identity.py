@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from conductor.callers import check_current
 from conductor.db.models import Assignment, Project, User
+from conductor.log_ins import LogIns, pair_of
 from conductor.passwords import Passwords
 from conductor.turn import Turn, Turns
 from paddock.context import RequestContext
@@ -24,16 +25,34 @@ class Identities:
     def __init__(self, turns: Turns, passwords: Passwords) -> None:
         self._turns = turns
         self._passwords = passwords
+        self._log_ins = LogIns(turns)
 
     def authenticate(
-        self, user: dict[str, str], password: str, project: dict[str, str]
+        self, user: dict[str, str], password: str, project: dict[str, str], address: str | None
     ) -> Identity:
         """Check a password; whatever is wrong, the answer and its time are the same.
 
         :param user, project: with ``id`` or ``name``
-        :raises Unauthorized: user, password, project or role
+        :param address: the client's; None where an older API does not tell it
+        :raises Unauthorized: user, password, project or role; with ``retry_after``, seconds, when
+            too many log-ins failed, whatever this one is
         """
         found = self._turns.read(lambda turn: _find(turn, _named(User, user)))
+        if address is None:
+            return self._check(user, found, password, project)
+        pair = pair_of(found, user, address)
+        self._log_ins.admit(pair)
+        try:
+            identity = self._check(user, found, password, project)
+        except Unauthorized:
+            self._log_ins.note_failure(pair)
+            raise
+        self._log_ins.note_success(pair)
+        return identity
+
+    def _check(
+        self, user: dict[str, str], found: User | None, password: str, project: dict[str, str]
+    ) -> Identity:
         # No connection is held meanwhile: this is slow on purpose.
         right = self._passwords.verify(found.password_hash if found else None, password)
         if found is None or not right or not found.enabled:

@@ -1,4 +1,4 @@
-"""What is forgotten with time: refusals, actions that ended, tombstones; in small batches."""
+"""What is forgotten with time, in batches: refusals, ended actions, tombstones, log-ins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import datetime
 
 import sqlalchemy as sa
 
-from conductor.db.models import Action, Base, Instance, Leftover, Step
+from conductor.db.models import Action, Base, Instance, Leftover, LogIn, Step
+from conductor.log_ins import forgotten
 from conductor.plan import UNDONE
 from conductor.turn import Turn
 
@@ -25,6 +26,7 @@ def purge(turn: Turn) -> bool:
     :return: whether there may be more
     """
     full = _drop(turn, Action, _refused(turn))
+    full |= _purge_log_ins(turn)
     if turn.conf.retention_days:
         before = turn.now - datetime.timedelta(days=turn.conf.retention_days)
         full |= _purge_actions(turn, before)
@@ -35,6 +37,14 @@ def purge(turn: Turn) -> bool:
 def _refused(turn: Turn) -> sa.Select[tuple[str]]:
     before = turn.now - REFUSALS_KEPT
     return sa.select(Action.id).where(Action.status == "refused", Action.finished_at < before)
+
+
+def _purge_log_ins(turn: Turn) -> bool:
+    query = sa.select(LogIn.who, LogIn.address).where(forgotten(turn.now)).limit(BATCH)
+    pairs = turn.session.execute(query).tuples().all()
+    for who, address in pairs:
+        turn.drop(LogIn, LogIn.who == who, LogIn.address == address, forgotten(turn.now))
+    return len(pairs) == BATCH
 
 
 def _purge_actions(turn: Turn, before: datetime.datetime) -> bool:

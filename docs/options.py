@@ -39,6 +39,7 @@ KINDS = {
     "Float": "number",
     "Hostname": "host name",
     "Integer": "whole number",
+    "List": "texts, with commas between",
     "Port": "port",
     "String": "text",
 }
@@ -73,7 +74,7 @@ def _default(option: Any) -> str:
     if option.sample_default is not None:
         return str(option.sample_default)
     value = option.default
-    if value is None or value == {}:
+    if value in (None, {}, []):
         return ""
     return code(str(value).lower() if isinstance(value, bool) else str(value))
 

@@ -164,7 +164,11 @@ class CatalogClient:
     def authenticate(
         self, ctxt: RequestContext, user: dict[str, str], password: str, project: dict[str, str]
     ) -> r.Identity:
-        """Check a password; ``user`` and ``project`` have ``id`` or ``name``. Unauthorized."""
+        """Check a password; ``user`` and ``project`` have ``id`` or ``name``.
+
+        Unauthorized; with ``retry_after``, seconds, when too many of that user's log-ins from the
+        context's address failed.
+        """
         answer = self._caller.call(
             ctxt, "authenticate", user=user, password=password, project=project
         )

@@ -29,6 +29,9 @@ API = [
     cfg.IntOpt("workers", default=1, min=1,
                help="Processes that serve; of several, one that dies is replaced at once."),
     cfg.IntOpt("threads", default=16, min=1, help="Requests served at once by each process."),
+    cfg.ListOpt("trusted_proxies", default=[],
+                help="Addresses and networks of proxies whose X-Forwarded-For is believed; "
+                     "nobody's is otherwise."),
     cfg.StrOpt("public_url", help="Scheme, host and port that clients see, for links and catalog; "
                                   "by default taken from the request's Host header."),
     cfg.IntOpt("max_body", default=114688, min=1024, help="Largest request body, in bytes."),
@@ -80,6 +83,11 @@ CONDUCTOR = [
     cfg.IntOpt("quota_instances", default=100, min=-1, help="Instances per project; -1: no limit."),
     cfg.IntOpt("quota_cores", default=200, min=-1, help="vCPUs per project; -1: no limit."),
     cfg.IntOpt("quota_memory_mb", default=512000, min=-1, help="MiB per project; -1: no limit."),
+    cfg.IntOpt("log_in_failures", default=10, min=1,
+               help="Failed log-ins of a user from an address after which the next has to wait."),
+    cfg.IntOpt("log_in_spread", default=20, min=1,
+               help="Users failing from one address, or addresses failing for one user, within an "
+                    "hour, after which only who logged in there before may try."),
     cfg.FloatOpt("retention_days", default=90.0, min=0,
                  help="Days after which ended actions and deleted instances are forgotten; "
                       "0 keeps them for ever."),

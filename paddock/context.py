@@ -15,6 +15,7 @@ class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
     :ivar user_epoch: the user's epoch in the token; the conductor refuses an older one
     :ivar project_id: the token's project
     :ivar roles: names of the roles held in that project
+    :ivar address: the client's, where somebody logs in
     :ivar auth_user: the broker's user who sent the message, set by the receiving transport
     """
 
@@ -25,6 +26,7 @@ class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str | None = None
     project_name: str | None = None
     roles: tuple[str, ...] = ()
+    address: str | None = None
     auth_user: str | None = None
 
     def to_dict(self) -> dict[str, Any]:

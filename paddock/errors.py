@@ -9,7 +9,7 @@ PaddockError
 ├── NotAcceptable 406
 ├── Conflict 409 ─ InstanceLocked, HostPaused, InstanceBusy, InvalidState,
 │                  HostUnavailable, NoValidHost, Unsupported
-├── TooLarge 413, UnsupportedMediaType 415
+├── TooLarge 413, UnsupportedMediaType 415, TooManyRequests 429
 ├── ServiceUnavailable 503 ─ BusUnavailable, DatabaseUnavailable
 ├── StaleEpoch, StepRefused        the ledger's answers to an agent whose view is old
 └── HypervisorError ─ GuestGone, GuestHung, LaunchBarred, WorkCancelled
@@ -163,6 +163,14 @@ class UnsupportedMediaType(PaddockError):
 
     status = 415
     fault = "badMediaType"
+
+
+class TooManyRequests(PaddockError):
+    """It is too early for this; ``retry_after`` says in how many seconds it is not."""
+
+    status = 429
+    fault = "overLimit"
+    since = "1.1"
 
 
 class ServiceUnavailable(PaddockError):

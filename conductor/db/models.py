@@ -10,36 +10,12 @@ import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
+from conductor.db.base import BINARY, Uuid
+from conductor.db.base import NAME_LENGTH as NAME_LENGTH
+from conductor.db.base import Base as Base
 from paddock.versions import FIRST
-
-Uuid = sa.String(36)
-NAME_LENGTH = 255
-Name = sa.String(NAME_LENGTH)
-_BINARY = {"mysql_collate": "utf8mb4_bin"}
-"""Names differ by case on every database; MariaDB must be told."""
-Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-
-
-class Base(DeclarativeBase):
-    """Base of the tables."""
-
-    __table_args__: Any = _BINARY
-    metadata = sa.MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {
-        dict[str, Any]: sa.JSON,
-        list[Any]: sa.JSON,
-        datetime.datetime: Moment,
-        str: Name,
-    }
 
 
 class Cloud(Base):
@@ -59,6 +35,28 @@ class User(Base):
     password_hash: Mapped[str]
     enabled: Mapped[bool]
     epoch: Mapped[int]
+
+
+class LogIn(Base):
+    """A user's log-ins from an address, so that guessing is slow.
+
+    ``who`` is the user's id, or a digest of what was said for a user who is not there;
+    ``failures`` are those since the last right password, at ``good_at``; ``open_at`` is when the
+    next may be tried.
+    """
+
+    __tablename__ = "log_ins"
+    __table_args__ = (
+        sa.Index("log_ins_by_address", "address", "last"),
+        sa.Index("log_ins_by_end", "last"),
+        BINARY,
+    )
+    who: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    address: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    failures: Mapped[int]
+    last: Mapped[datetime.datetime]
+    open_at: Mapped[datetime.datetime | None]
+    good_at: Mapped[datetime.datetime | None]
 
 
 class Project(Base):
@@ -141,7 +139,7 @@ class Port(Base):
     __table_args__ = (
         sa.UniqueConstraint("network_id", "address"),
         sa.UniqueConstraint("mac"),
-        _BINARY,
+        BINARY,
     )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     network_id: Mapped[str] = mapped_column(Uuid)
@@ -249,7 +247,7 @@ class Instance(Base):
     __table_args__ = (
         sa.Index("instances_by_project", "project_id", "deleted", "created_at"),
         sa.Index("instances_by_end", "terminated_at"),
-        _BINARY,
+        BINARY,
     )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     name: Mapped[str]
@@ -312,7 +310,7 @@ class Action(Base):
     __table_args__ = (
         sa.Index("actions_by_instance", "instance_id", "created_at"),
         sa.Index("actions_by_end", "status", "finished_at"),
-        _BINARY,
+        BINARY,
     )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     instance_id: Mapped[str] = mapped_column(Uuid)
@@ -343,7 +341,7 @@ class Step(Base):
         sa.Index("steps_by_host", "host", "status"),
         sa.Index("steps_by_status", "status", "deadline"),
         sa.UniqueConstraint("action_id", "ordinal"),
-        _BINARY,
+        BINARY,
     )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     action_id: Mapped[str] = mapped_column(Uuid)
@@ -374,7 +372,7 @@ class Leftover(Base):
     """
 
     __tablename__ = "leftovers"
-    __table_args__ = (sa.UniqueConstraint("host", "kind", "instance_id"), _BINARY)
+    __table_args__ = (sa.UniqueConstraint("host", "kind", "instance_id"), BINARY)
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     host: Mapped[str] = mapped_column(index=True)
     kind: Mapped[str] = mapped_column(sa.String(16))

@@ -90,6 +90,18 @@ def _create_catalog() -> None:
         must("updated_at", MOMENT),
     )
     table(
+        "log_ins",
+        ["who", "address"],
+        must("who", sa.String(64)),
+        must("address", sa.String(64)),
+        must("failures", sa.Integer()),
+        must("last", MOMENT),
+        may("open_at", MOMENT),
+        may("good_at", MOMENT),
+    )
+    op.create_index("log_ins_by_address", "log_ins", ["address", "last"], unique=False)
+    op.create_index("log_ins_by_end", "log_ins", ["last"], unique=False)
+    table(
         "networks",
         ["id"],
         must("id", UUID),
