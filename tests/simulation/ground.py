@@ -35,12 +35,15 @@ TRIGGERS = (
     BEGIN SELECT noted('verdict', NEW.name, group_concat(h.name), '') FROM hosts h
     WHERE h.name != NEW.name AND h.state = 'down' AND NOT h.forced_down
     AND abs(julianday(h.last_heartbeat) - julianday(NEW.last_heartbeat)) * 86400 < 9.9; END""",
+    """CREATE TEMP TRIGGER a_change AFTER UPDATE OF vm_state, power_state ON main.instances
+    BEGIN SELECT noted('change', NEW.id, OLD.last_action, ''); END""",
     """CREATE TEMP TRIGGER an_opening AFTER UPDATE OF state ON main.hosts
     WHEN OLD.state != 'up' AND NEW.state = 'up'
     BEGIN SELECT noted('up', NEW.name, '', ''); END""",
 )
 """What is noted of a change, about what, and two facts of it: of a step's start its deadline and
-its host's state, of a verdict the hosts that are dead since about the same time."""
+its host's state, of a verdict the hosts that are dead since about the same time, of an
+instance's states its last action."""
 ADMIN = "44444444-4444-4444-8444-444444444444"
 
 

@@ -18,9 +18,11 @@ from compute_agent.drivers.base import (
 from paddock.actions import Seen
 from paddock.errors import GuestGone, GuestHung, HypervisorError
 from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Resources
-from tests.simulation.machines import ALIVE, Domain, Machine, World
+from tests.simulation.machines import ALIVE, Domain, Machine, Start, World
 from tests.simulation.scheduler import Process, Scheduler
+from tests.simulation.trouble import LONGEST_BOOT
 
+PATIENCE = 3.0
 PIECES = 4
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,7 +107,8 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         try:
             self._start(guest, launch)
         except HypervisorError:
-            if made and self._machine.seen(guest.id) not in ALIVE:
+            machine = self._machine  # where it may run later on
+            if made and machine.seen(guest.id) not in ALIVE and guest.id not in machine.starting:
                 disks.pop(launch.disk_generation, None)
             raise
         self._trouble.after(self._machine, "launch")
@@ -132,22 +135,32 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
     def _boot(self, guest: GuestSpec, launch: Launch) -> None:
         """The hypervisor has the guest running in its own time, though the caller may die."""
         machine, scheduler = self._machine, self._scheduler
-        key, outages, waiting = guest.id, machine.outages, scheduler.ticket()
+        key, seconds, waiting = guest.id, self._trouble.booting(machine), scheduler.ticket()
+        start, hung = Start(scheduler.now, guest.generation), seconds > LONGEST_BOOT
 
         def run() -> None:
-            if machine.outages == outages:
-                machine.starting.discard(key)
-                self._world.boot(machine, guest, launch)
-            scheduler.wake(waiting)
+            ours = machine.starting.get(key) is start
+            if ours:
+                del machine.starting[key]
+                self._world.boot(machine, guest, launch, hung)
+            scheduler.wake(waiting, "runs" if ours else "was ended")
 
-        machine.starting.add(key)
-        scheduler.after(self._trouble.booting(machine), run)
-        scheduler.block()
+        self._world.define(machine, guest, launch)
+        machine.starting[key] = start
+        scheduler.after(seconds, run)
+        became = scheduler.block(PATIENCE)
         self._check_power()
+        if became is None:
+            raise GuestHung(f"The guest {key} does not start.")
+        if became != "runs":
+            raise HypervisorError(f"The guest {key} {became} while it started.")
 
     def _settle(self, key: str) -> None:
         """Wait until a start that somebody began has ended."""
+        end = self._scheduler.clock() + PATIENCE
         while key in self._machine.starting:
+            if self._scheduler.clock() > end:
+                raise GuestHung(f"A start of {key} goes on.")
             self._scheduler.sleep(0.1)
 
     def _end(self, domain: Domain) -> None:
@@ -194,11 +207,21 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         domain = self._machine.domains.get(instance_id)
         if domain is not None and (below is None or domain.generation < below):
             del self._machine.domains[instance_id]
+        self._end_start(instance_id, below)
         self._wait("destroy")
         disks = self._machine.disks.get(instance_id, {})
         kept = {g: d for g, d in disks.items() if below is not None and g >= below}
         self._machine.disks[instance_id] = kept
         self._trouble.after(self._machine, "destroy")
+
+    def _end_start(self, key: str, below: int | None) -> None:
+        """A start that has just begun may go unseen, so that the guest runs after all."""
+        start = self._machine.starting.get(key)
+        if start is None or (below is not None and start.generation >= below):
+            return
+        is_old = self._scheduler.now - start.begun > LONGEST_BOOT
+        if is_old or self._scheduler.random.random() < 0.5:
+            del self._machine.starting[key]
 
     def console(self, instance_id: str, length: int | None) -> str:
         """See the base."""
@@ -234,7 +257,7 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         if seen not in (Seen.SAVED, Seen.PAUSED):
             raise GuestGone(f"The guest {guest.id} is {seen}.")
         self._ask_leave(guest, launch)
-        self._world.on_launch(self._machine, guest)
+        self._world.on_launch(self._machine, guest, False)
         self._world.resume(self._machine, guest.id, launch.action_id)
         self._trouble.after(self._machine, "resume")
 

@@ -7,7 +7,6 @@ twice is found out.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,13 +36,20 @@ class Domain:
     addresses: tuple[str, ...] = ()
 
 
+@dataclass(eq=False)
+class Start:
+    """A guest that its hypervisor was told to have running."""
+
+    begun: float
+    generation: int
+
+
 @dataclass
 class Machine:
     """A host: domains, disks as generation → what was written last, and files.
 
     :ivar powered: whether it has power
     :ivar starting: guests that the hypervisor is about to have running, whoever asked for it
-    :ivar outages: how often it lost power
     """
 
     name: str
@@ -52,8 +58,7 @@ class Machine:
     disks: dict[str, dict[int, int]] = field(default_factory=dict)
     disk: Disk = field(default_factory=Disk)
     powered: bool = True
-    starting: set[str] = field(default_factory=set)
-    outages: int = 0
+    starting: dict[str, Start] = field(default_factory=dict)
     locked_by: Process | None = None
     offset: float = 0.0
     rate: float = 1.0
@@ -67,7 +72,7 @@ class Machine:
     def found(self, cloud_id: str | None = None) -> list[Found]:
         """Everything here."""
         keys = {key for key, disks in self.disks.items() if disks}
-        return [self._found(key) for key in sorted(keys | set(self.domains) | self.starting)]
+        return [self._found(key) for key in sorted(keys | {*self.domains, *self.starting})]
 
     def _found(self, key: str) -> Found:
         domain = self.domains.get(key)
@@ -93,7 +98,6 @@ class Machine:
     def lose_power(self) -> None:
         """All guests end at once."""
         self.powered = False
-        self.outages += 1
         self.starting.clear()
         for domain in self.domains.values():
             if domain.seen in ALIVE:
@@ -104,7 +108,6 @@ class World:
     """All machines, and the highest count that any guest wrote to its disk.
 
     :ivar wrongs: what must never happen and did
-    :ivar boots: (action, instance) → how often a guest was booted for it
     :ivar witness: sees what agents do
     """
 
@@ -115,29 +118,35 @@ class World:
         self.written: dict[str, int] = {}
         self.wrongs: list[str] = []
         self._given_up: dict[str, int] = {}
-        self.boots: Counter[tuple[str, str]] = Counter()
-        self.on_launch: Callable[[Machine, GuestSpec], None] = lambda _machine, _guest: None
+        self.on_launch: Callable[[Machine, GuestSpec, bool], None] = lambda *_: None
 
-    def boot(self, machine: Machine, guest: GuestSpec, launch: Launch) -> None:
-        """Start a guest, and see that it may."""
+    def define(self, machine: Machine, guest: GuestSpec, launch: Launch) -> None:
+        """Make a guest known that is about to run, and see that it did not run for this before."""
+        before = machine.domains.get(guest.id)
+        if before and before.launched_by == launch.action_id and before.ended_by == "agent":
+            self.wrongs.append(f"{guest.id[:4]} is launched twice for {launch.action_id[:4]}")
+        machine.domains[guest.id] = Domain(
+            guest.generation, Seen.OFF, launch.action_id, launch.cloud_id,
+            launch.disk_generation, addresses=tuple(port.address for port in guest.ports),
+        )  # fmt: skip
+
+    def boot(self, machine: Machine, guest: GuestSpec, launch: Launch, hung: bool) -> None:
+        """Start a guest, and see that it may.
+
+        :param hung: it was allowed to long ago
+        """
         key, disks = guest.id, machine.disks.get(guest.id, {})
-        before = machine.domains.get(key)
-        self.on_launch(machine, guest)
+        self.on_launch(machine, guest, hung)
         self._check_place(machine, key)
         there = launch.disk_generation in disks  # else it was removed while the guest started
         if there and disks[launch.disk_generation] < self.expected(key):
             self.wrongs.append(f"{key[:4]} starts on {machine.name} from an old disk")
-        again = before is not None and before.launched_by == launch.action_id
-        if again and before and before.ended_by == "agent":
-            self.wrongs.append(f"{key[:4]} is launched twice for {launch.action_id[:4]}")
-        self.boots[launch.action_id, key] += 1
         if there:
             self._given_up.pop(key, None)
             self.written[key] = disks[launch.disk_generation] = self.written.get(key, 0) + 1
-        machine.domains[key] = Domain(
-            guest.generation, Seen.RUNNING, launch.action_id, launch.cloud_id,
-            launch.disk_generation, addresses=tuple(port.address for port in guest.ports),
-        )  # fmt: skip
+        if key not in machine.domains:  # its definition was removed while it started
+            self.define(machine, guest, launch)
+        machine.domains[key].seen = Seen.RUNNING
 
     def expected(self, key: str) -> int:
         """What must have been written to a guest's disk at least."""

@@ -120,7 +120,7 @@ def _with_story(source: random.Random, plan: Plan) -> Plan:
         for at, what, chosen in story.tell(source)
     ]
     kept = [item for item in plan.items if source.random() < 0.3]
-    length = max(plan.length, LONG_SECONDS if story.long else told[-1].at + 2.0)
+    length = max(plan.length, LONG_SECONDS if story.long else max(item.at for item in told) + 2.0)
     return replace(
         plan,
         start=source.choice(story.starts) if story.starts else plan.start,

@@ -63,7 +63,9 @@ class Schedule:
             ground.configurations, ground.policy,
         )  # fmt: skip
         self.cloud.reaper_interval = plan.reaper_interval
-        self.watch = Watch(ground.sessions.raw, self.world, self.wrongs.append, self.cloud.moment)
+        self.watch = Watch(
+            ground.sessions.raw, self.world, self.wrongs.append, lambda: self.scheduler.current
+        )
         self.witness = Witness(self.scheduler, self.wrongs.append)
         self.users = Users(
             self.cloud, plan.emphasis, ground.contexts, ground.parts, self.wrongs.append,
@@ -193,6 +195,9 @@ class Schedule:
         """A transaction changes a row; it may yet be undone, but it was decided so."""
         if what == "verdict":
             self._note_verdict(about, fact)
+        elif what == "change":
+            if self.scheduler.task == "report":
+                self.watch.changed[self.scheduler.current, about] = fact
         elif what == "start" and (fact or "") <= self.cloud.moment():
             self.wrongs.append(f"the step {about[:4]} is started when its time is over")
         elif what == "start" and other != "up0":

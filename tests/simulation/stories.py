@@ -135,6 +135,18 @@ def _end_unknown(source: random.Random) -> list[Part]:
     ]
 
 
+def _hung_start(source: random.Random) -> list[Part]:
+    """A hypervisor starts a guest long after it was told so, while others want something else."""
+    mixed = ["delete", "move", "vm-poweron", "os-start", "os-resetState"]
+    wishes = source.choice([mixed, ["move"]])
+    return [
+        (0.0, "trap", "boot:hang"),
+        (0.1, "ask", source.choice(["move", "vm-poweron", "os-start", "reboot-hard"])),
+        *[(source.uniform(2.0, 15.0), "ask", source.choice(wishes)) for _ in range(6)],
+        (source.uniform(6.0, 12.0), "create", ""),
+    ]
+
+
 def _dies_at_work(source: random.Random) -> list[Part]:
     """A host falls silent while a machine is made there, or comes there."""
     seconds = source.uniform(12.0, 18.0)
@@ -243,6 +255,7 @@ STORIES = (
     Story(_out_of_touch, long=True),
     Story(_too_late),
     Story(_end_unknown, OFF, long=True),
+    Story(_hung_start, ("off", "off", "off", "stopped", "active"), slow=0.2),
     Story(_dies_at_work, long=True),
     Story(_old_answer, slow=4.0),
     Story(_asked_again),

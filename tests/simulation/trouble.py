@@ -13,6 +13,7 @@ from tests.simulation.traps import Trap, Traps
 
 QUICK = frozenset({"facts", "found", "seen", "connect", "define"})
 HUNG_SECONDS = 25.0
+HUNG_BOOT = 14.0
 LONGEST_BOOT = 1.5
 """Seconds: less than what lies between the end of a lease and a verdict."""
 
@@ -104,8 +105,10 @@ class Trouble:
         return (0.05, True) if fate == "fail before" else (seconds, False)
 
     def booting(self, machine: Machine) -> float:
-        """Seconds until a guest runs after its hypervisor was told so."""
+        """Seconds until a guest runs after its hypervisor was told so; more is a hang."""
         if (trap := self._traps.spring("boot", machine.name)) is not None:
+            if trap.fate == "hang":
+                return HUNG_BOOT
             return min(self._spring(machine, "boot", trap)[0], LONGEST_BOOT)
         return self._random.random() * min(self.rates.slow, LONGEST_BOOT)
 

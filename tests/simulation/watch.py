@@ -25,7 +25,6 @@ WAITING = """
 SELECT h.name FROM steps s JOIN hosts h ON h.name = s.host
 WHERE s.action_id = ? AND s.status IN ('accepted', 'running') AND h.state = 'down'
 """
-LAST = "SELECT last_action, updated_at FROM instances WHERE id = ?"
 LEFT = """
 SELECT l.kind FROM leftovers l JOIN steps s ON s.instance_id = l.instance_id AND s.host = l.host
 WHERE s.id = ? AND s.kind = 'fetch'
@@ -54,23 +53,25 @@ class Watch:
     """Sees launches, answers and the ledger.
 
     :param wrong: told of what must never happen
-    :param moment: the database's time, as it writes it
+    :param task: gives the one that runs
+    :ivar changed: (task, instance) → the last action before a report changed its states
     """
 
     def __init__(
-        self, raw: Any, world: World, wrong: Callable[[str], None], moment: Callable[[], str]
+        self, raw: Any, world: World, wrong: Callable[[str], None], task: Callable[[], object]
     ) -> None:
-        self._moment = moment
+        self._task = task
+        self.changed: dict[tuple[object, str], str | None] = {}
         self._raw = raw
         self._world = world
         self._wrong = wrong
         self._finished: dict[bytes, bool] = {}
         self._progress: dict[tuple[str, int], tuple[int, str]] = {}
 
-    def launch(self, machine: Machine, guest: GuestSpec) -> None:
-        """A guest is about to run."""
+    def launch(self, machine: Machine, guest: GuestSpec, hung: bool) -> None:
+        """A guest is about to run; one whose start hung may do so when its host is given up."""
         row = self._raw.execute(VERDICT, (machine.name,)).fetchone()
-        if row is not None and row[0] == "down":
+        if row is not None and row[0] == "down" and not hung:
             self._wrong(f"{guest.id[:4]} starts on {machine.name}, which was judged dead")
         mine = {port.address for port in guest.ports}
         for other in self._world.machines.values():
@@ -127,10 +128,8 @@ class Watch:
     def _check_report(self, told: dict[str, Any]) -> None:
         """What was seen before an action changes nothing after it."""
         for one in told["seen"]:
-            row = self._raw.execute(LAST, (one["instance_id"],)).fetchone()
-            if row is None or None in (row[0], one["action_id"]) or row[0] == one["action_id"]:
-                continue
-            if row[1] == self._moment():
+            last = self.changed.pop((self._task(), one["instance_id"]), None)
+            if None not in (last, one["action_id"]) and last != one["action_id"]:
                 self._wrong(
                     f"{one['instance_id'][:4]} becomes what was seen before its last action"
                 )
