@@ -79,13 +79,13 @@ class Reaper:
     def _end_overdue(self) -> None:
         """Any step past its deadline fails, accepted or running, whatever its host is."""
         for step_id in self._ids(lambda turn: Step.deadline < turn.now):
-            self._end(step_id, lambda turn, step: _is_overdue(turn, step), "its time was over")
+            self._end(step_id, _is_overdue, "It was not done within its time.")
 
     def _clear_dead_hosts(self) -> None:
         """Nobody waits for a dead host to clean up: deletes end now."""
         on_dead = Step.host.in_(sa.select(Host.name).where(dead()))
         for step_id in self._ids(lambda _: sa.and_(Step.kind.in_(CLEANING), on_dead)):
-            self._end(step_id, _is_on_dead, "its host is dead")
+            self._end(step_id, _is_on_dead, "Its host is dead.")
 
     def _end(self, step_id: str, still: Callable[[Turn, Step], bool], reason: str) -> None:
         def end(turn: Turn) -> None:

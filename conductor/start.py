@@ -115,7 +115,7 @@ def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:
     if step is None or found != (ref.host, ref.attempt, "running", recorded_epoch):
         return False
     if step.attempt >= turn.conf.max_attempts:
-        ending.fail(turn, step, f"given up after {step.attempt} attempts", None)
+        ending.fail(turn, step, f"It was given up after {step.attempt} attempts.", None)
         return True
     turn.must(
         Step,

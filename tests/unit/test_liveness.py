@@ -241,7 +241,8 @@ def test_every_action_ends_by_its_deadline_though_nobody_listens(lab: Lab) -> No
     lab.pass_time(117)
     assert lab.ledger.row(Action, ticket.action_id).status == "accepted"
     lab.pass_time(6)
-    assert lab.ledger.row(Action, ticket.action_id).status == "failed"
+    ended = lab.ledger.row(Action, ticket.action_id)
+    assert (ended.status, ended.reason) == ("failed", "It was not done within its time.")
     assert lab.ledger.show(vm).task_state is None
 
 

@@ -173,7 +173,7 @@ def test_after_three_attempts_it_is_given_up(lab: Lab) -> None:
         (step,) = agent.beat().steps
         assert agent.conductor.hand_back(agent.ref(step), step.epoch)
     action = lab.ledger.api.get_action(lab.ledger.member, vm, "req-1")
-    assert (action.status, action.reason) == ("failed", "given up after 3 attempts")
+    assert (action.status, action.reason) == ("failed", "It was given up after 3 attempts.")
 
 
 def test_only_bytes_that_grow_move_the_deadline_and_not_for_ever(lab: Lab) -> None:
