@@ -17,9 +17,9 @@ class DiskFull(Fault):
 
     def inject(self) -> None:
         self._path = self.cloud.fleet.hosts[self.subject].disk_directory / FILLER
-        free = shutil.disk_usage(self._path.parent).free
         with self._path.open("wb", buffering=0) as file:
-            os.posix_fallocate(file.fileno(), 0, free)
+            while not _fill(file.fileno(), shutil.disk_usage(self._path.parent).free):
+                pass
 
     def heal(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -42,3 +42,12 @@ class WrongImage(Fault):
     def heal(self) -> None:
         for path in sorted(self.cloud.place.images.glob("*.good")):
             path.rename(path.with_suffix(""))
+
+
+def _fill(file: int, size: int) -> bool:
+    """Whether no room is left afterwards: others write, too."""
+    try:
+        os.posix_fallocate(file, 0, max(size, 1))
+    except OSError:
+        return not size
+    return True
