@@ -15,6 +15,7 @@ import compute_agent.reconcile
 import compute_agent.runner
 import compute_agent.slots
 from compute_agent.drivers.base import Driver
+from compute_agent.job import Job
 from compute_agent.workers import Worker
 from paddock.actions import StepKind
 from tests.simulation.patches import Patch, nothing
@@ -33,6 +34,17 @@ def all_removed() -> list[Patch]:
         (compute_agent.reconcile.Reconciler, "_remove", remove),
         (compute_agent.performer, "WORKERS", workers),
     ]
+
+
+def blind_reboots() -> list[Patch]:
+    """Done again, a reboot ends the guest that the attempt before it has launched."""
+
+    def reboot(job: Job, driver: Driver) -> None:
+        driver.shut_down(job.instance_id, 0.0, job.line)
+        driver.launch(job.guest, job.launch)
+
+    workers = compute_agent.performer.WORKERS | {StepKind.REBOOT: Worker(reboot, Driver)}
+    return [(compute_agent.performer, "WORKERS", workers)]
 
 
 def no_slot() -> list[Patch]:

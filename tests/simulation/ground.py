@@ -35,6 +35,14 @@ TRIGGERS = (
     BEGIN SELECT noted('verdict', NEW.name, group_concat(h.name), '') FROM hosts h
     WHERE h.name != NEW.name AND h.state = 'down' AND NOT h.forced_down
     AND abs(julianday(h.last_heartbeat) - julianday(NEW.last_heartbeat)) * 86400 < 9.9; END""",
+    """CREATE TEMP TRIGGER a_stranded AFTER UPDATE OF status ON main.steps
+    WHEN NEW.status = 'failed' AND NEW.started_at IS NULL
+    BEGIN SELECT noted('stranded', NEW.id, NEW.host, h.name)
+    FROM hosts h, hosts own, instances i, actions a
+    WHERE own.name = NEW.host AND own.state = 'down' AND h.state = 'up' AND NOT h.forced_down
+    AND NOT h.disabled AND h.paused = 0 AND i.id = NEW.instance_id AND a.id = NEW.action_id
+    AND a.verb = 'create' AND h.claimed_vcpus + i.vcpus <= h.vcpus
+    AND coalesce(json_extract(a.params, '$.zone'), h.zone) = h.zone; END""",
     """CREATE TEMP TRIGGER a_change AFTER UPDATE OF vm_state, power_state ON main.instances
     BEGIN SELECT noted('change', NEW.id, OLD.last_action, ''); END""",
     """CREATE TEMP TRIGGER an_opening AFTER UPDATE OF state ON main.hosts
@@ -43,7 +51,8 @@ TRIGGERS = (
 )
 """What is noted of a change, about what, and two facts of it: of a step's start its deadline and
 its host's state, of a verdict the hosts that are dead since about the same time, of an
-instance's states its last action."""
+instance's states its last action, of a create's end on a dead host that host and one that was
+open."""
 ADMIN = "44444444-4444-4444-8444-444444444444"
 
 

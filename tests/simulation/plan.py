@@ -52,7 +52,8 @@ class Item:
     """Something that happens at a moment.
 
     :ivar salt: seed of all that is decided then
-    :ivar chosen: what is decided already: the verb asked for, a trap's method and fate, or seconds
+    :ivar chosen: what is decided already: the verb asked for, a trap's method, fate and seconds,
+        or a fault's place and seconds
     """
 
     at: float

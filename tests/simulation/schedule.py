@@ -51,6 +51,7 @@ class Schedule:
         self.plan = plan
         self.trace: list[str] | None = [] if trace else None
         self.wrongs: list[str] = []
+        self._verdicts: dict[str, float] = {}
         source = random.Random(plan.order)
         self.scheduler = Scheduler(source, plan.preempt)
         threads.Now.scheduler = self.scheduler
@@ -202,13 +203,22 @@ class Schedule:
             self.wrongs.append(f"the step {about[:4]} is started when its time is over")
         elif what == "start" and other != "up0":
             self.wrongs.append(f"the step {about[:4]} is started on a host that is not up")
+        elif what == "stranded" and self._could_reroute(str(fact)):
+            self.wrongs.append(f"the create {about[:4]} waited for {fact}, and {other} is open")
         elif what == "deadline":
             self.wrongs.append(f"the step {about[:4]} gets more time without progress")
         elif what == "up" and self.scheduler.task != "reconciled":
             self.wrongs.append(f"{about} is up and has not reconciled")
 
+    def _could_reroute(self, host: str) -> bool:
+        """Whether a host was known to be dead, and some conductor well, for some seconds."""
+        long_ago = self.scheduler.now - PATIENCE
+        well = [self.faults.sound_since(one) for one in self.cloud.conductors.values() if one]
+        return self._verdicts.get(host, long_ago) < long_ago and min(well) < long_ago
+
     def _note_verdict(self, host: str, others: str | None) -> None:
         process = self.scheduler.process
+        self._verdicts[host] = self.scheduler.now
         proven = self.scheduler.now - self.faults.sound_since(process)
         if proven < DEAD_SECONDS:
             self.wrongs.append(f"{process.name} judges {host} and was well for {proven:.1f} s only")

@@ -147,6 +147,16 @@ def _hung_start(source: random.Random) -> list[Part]:
     ]
 
 
+def _never_begun(source: random.Random) -> list[Part]:
+    """Machines are to be made on a host that has just fallen silent."""
+    place = source.choice(["home", "other"])
+    start = source.uniform(0.1, 3.0)
+    return [
+        (0.0, source.choice(["cut host", "power"]), f"{place}:23"),
+        *[(start + source.uniform(0.0, 2.0), "create", "") for _ in range(3)],
+    ]
+
+
 def _dies_at_work(source: random.Random) -> list[Part]:
     """A host falls silent while a machine is made there, or comes there."""
     seconds = source.uniform(12.0, 18.0)
@@ -256,6 +266,7 @@ STORIES = (
     Story(_too_late),
     Story(_end_unknown, OFF, long=True),
     Story(_hung_start, ("off", "off", "off", "stopped", "active"), slow=0.2),
+    Story(_never_begun, ("nothing", "off"), long=True),
     Story(_dies_at_work, long=True),
     Story(_old_answer, slow=4.0),
     Story(_asked_again),

@@ -17,7 +17,7 @@ from tests.simulation.scheduler import Process, Scheduler
 if TYPE_CHECKING:
     from tests.simulation.bus import Message
 
-LEASE_SECONDS = 8.0
+LEASE_SECONDS = 8.0  # the options' defaults
 MARGIN = 0.05
 DESTROY = "destroy"
 PATIENCE = 7.0
@@ -102,7 +102,7 @@ class Witness:
             self._hear_heartbeat(message, agent, answer)
         elif message.method == "start" and "ok" in answer[0]:
             self._hear_start(agent, answer[0]["ok"])
-        elif message.method == "finish":
+        elif message.method == "finish" and "ok" in answer[0]:
             (outcome,) = msgspec.json.decode(message.content)["outcomes"]
             agent.open.discard((outcome["step"]["step_id"], outcome["step"]["attempt"]))
         elif message.method == "reconciled" and message.sent >= (agent.closed_at or 0.0):
@@ -118,7 +118,6 @@ class Witness:
             late = begun.at < message.sent and message.sender.thawed_at < begun.at
             if begun.unlisted_at is None and late and begun.step not in listed:
                 begun.unlisted_at = now
-
         self._check_listed(message, agent, answer["steps"])
 
     def _note_sent(self, message: Message) -> None:
