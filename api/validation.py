@@ -51,7 +51,7 @@ class Validation:
         if validator is None:
             validator = self._make(full_schema(body, self._differences, version))
             self._validators[body.name, version] = validator
-        check(validator, document, "The body")
+        check(validator, document, "The body", quiet=body.secret)
 
     def check_query(self, query: Query, values: dict[str, Any], version: Version) -> None:
         """Raise BadRequest unless the values are what the version admits."""
@@ -63,15 +63,18 @@ class Validation:
         check(validator, values, "The query")
 
 
-def check(validator: Draft202012Validator, document: Any, whole: str) -> None:
-    """Raise BadRequest with a sentence about the most telling error, if there is one."""
+def check(validator: Draft202012Validator, document: Any, whole: str, quiet: bool = False) -> None:
+    """Raise BadRequest with a sentence about the most telling error, if there is one.
+
+    :param quiet: repeat nothing of the document
+    """
     refuse_controls(document)
     error = best_match(validator.iter_errors(document))
     if error is not None:
-        raise BadRequest(sentence(error, whole))
+        raise BadRequest(sentence(error, whole, quiet))
 
 
-def sentence(error: ValidationError, whole: str) -> str:
+def sentence(error: ValidationError, whole: str, quiet: bool = False) -> str:
     """What is wrong and what would be right."""
     path = field_name(error.absolute_path)
     where = path or whole
@@ -81,10 +84,10 @@ def sentence(error: ValidationError, whole: str) -> str:
         missing = next(name for name in required if name not in held)
         return f"{_join(path, missing)} is missing."
     if error.validator == "additionalProperties":
-        return _unknown(error, path, whole)
+        return _unknown(error, path or whole, quiet)
     if "propertyNames" in error.absolute_schema_path:
         return f"{where} has the name {_shown(error.instance)}; it must be {_wanted(error)}."
-    return f"{where} must be {_wanted(error)}{_instead(error)}."
+    return f"{where} must be {_wanted(error)}{'' if quiet else _instead(error)}."
 
 
 def field_name(path: Iterable[str | int]) -> str:
@@ -131,13 +134,14 @@ def walk(
             yield from walk(item, (*path, index), deepest - 1)
 
 
-def _unknown(error: ValidationError, path: str, whole: str) -> str:
+def _unknown(error: ValidationError, where: str, quiet: bool) -> str:
     schema: Any = error.schema
     known = schema.get("properties", {})
     held: Any = error.instance
     unknown = next(name for name in held if name not in known)
     hint = f"; it may have {', '.join(sorted(known))}" if 0 < len(known) <= 8 else ""
-    return f"{path or whole} has the unknown field {_shown(unknown)}{hint}."
+    named = "an unknown field" if quiet else f"the unknown field {_shown(unknown)}"
+    return f"{where} has {named}{hint}."
 
 
 def _wanted(error: ValidationError) -> str:
@@ -149,7 +153,8 @@ def _instead(error: ValidationError) -> str:
     """What came, where that tells more than what would be right does."""
     reasoned = ": " in _wanted(error)
     inner = isinstance(error.instance, dict | list) and error.validator != "type"
-    return "" if reasoned or inner else f", not {_shown(error.instance)}"
+    secret = isinstance(error.schema, dict) and error.schema.get("writeOnly")
+    return "" if reasoned or inner or secret else f", not {_shown(error.instance)}"
 
 
 def _join(path: str, name: str) -> str:

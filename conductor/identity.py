@@ -39,11 +39,11 @@ class Identities:
         """
         found = self._turns.read(lambda turn: _find(turn, _named(User, user)))
         if address is None:
-            return self._check(user, found, password, project)
+            return self._check(found, password, project, address)
         pair = pair_of(found, user, address)
         self._log_ins.admit(pair)
         try:
-            identity = self._check(user, found, password, project)
+            identity = self._check(found, password, project, address)
         except Unauthorized:
             self._log_ins.note_failure(pair)
             raise
@@ -51,12 +51,18 @@ class Identities:
         return identity
 
     def _check(
-        self, user: dict[str, str], found: User | None, password: str, project: dict[str, str]
+        self,
+        found: User | None,
+        password: str,
+        project: dict[str, str],
+        address: str | None,
     ) -> Identity:
         # No connection is held meanwhile: this is slow on purpose.
         right = self._passwords.verify(found.password_hash if found else None, password)
         if found is None or not right or not found.enabled:
-            LOG.warning("Log-in of %r refused", user)
+            # What was typed as a name may be a password.
+            name = repr(found.name) if found else "somebody unknown"
+            LOG.warning("Log-in of %s from %s refused", name, address)
             raise Unauthorized
         return self._turns.read(lambda turn: identity_of(turn, found, project))
 

@@ -24,6 +24,7 @@ class Body:
     :ivar schema: the object's
     :ivar beside: other properties of the outer object
     :ivar media: content types that are read
+    :ivar secret: what it holds is not repeated in errors
     """
 
     name: str
@@ -31,6 +32,7 @@ class Body:
     schema: Schema
     beside: dict[str, Schema] = field(default_factory=dict)
     media: tuple[str, ...] = (JSON,)
+    secret: bool = False
 
 
 @dataclass(frozen=True)

@@ -49,5 +49,6 @@ SIGN_IN = Body(
         },
         ("identity",),
     ),
+    secret=True,
 )  # fmt: skip
 TOKEN = Query("token?", record({"nocatalog": nullable(text(16)), "allow_expired": text(16)}))

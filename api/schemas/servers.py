@@ -99,7 +99,7 @@ _CREATE = record(
         "description": DESCRIPTION,
         "host": HOST,
         "hypervisor_hostname": HOST,
-        "adminPass": text(255),
+        "adminPass": text(255) | {"writeOnly": True},
         "OS-DCF:diskConfig": one_of("AUTO", "MANUAL"),
         "security_groups": {
             "type": "array",
