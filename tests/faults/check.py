@@ -25,6 +25,8 @@ RIGHT: dict[str, set[Seen]] = {
 }
 """What an idle machine's hypervisor may say of it."""
 QUEUE_COLUMNS = ("name", "messages", "consumers", "arguments")
+BROKEN = "failed unexpectedly in the step"
+"""What an agent says of an error that it does not know; hypervisors have words of their own."""
 LAUNCHES = ("launch", "reboot")
 
 
@@ -82,7 +84,7 @@ def check_outcomes(requests: Iterable[Request], ledger: Ledger) -> Iterator[str]
     """What was accepted has ended, readably; what was not accepted did nothing."""
     broken: dict[str, list[str]] = {}
     for step in ledger.steps:
-        if "unexpectedly" in (step["reason"] or ""):
+        if BROKEN in (step["reason"] or ""):
             broken.setdefault(step["action_id"], []).append(step["reason"])
     for request in requests:
         if not request.changes:

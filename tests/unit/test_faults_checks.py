@@ -85,8 +85,15 @@ def test_a_cloud_that_is_well_is_found_well() -> None:
         (ledger([machine()], rows(REQUEST, status="running")), "accepted, and still running"),
         (ledger([machine()], rows(REQUEST, status="failed")), "failed without a reason"),
         (
-            ledger([machine()], rows(REQUEST, status="failed", reason="It broke unexpectedly.")),
-            "It broke unexpectedly.",
+            ledger(
+                [machine()],
+                rows(
+                    REQUEST,
+                    status="failed",
+                    reason="The host h1 failed unexpectedly in the step launch.",
+                ),
+            ),
+            "The host h1 failed unexpectedly in the step launch.",
         ),
         (ledger([machine(busy="x")], rows(REQUEST)), "is busy with x"),
         (
