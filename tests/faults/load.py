@@ -18,6 +18,8 @@ REPEATED = 0.1
 """The share of answered requests that are sent once more."""
 FITTING = 0.85
 """How often a client asks for what the machine's state allows."""
+LEFT_TO_BUILD = 0.95
+"""How often a machine that is not there yet is only looked at: real ones take seconds."""
 BY_STATE: dict[str, list[str]] = {
     "active": ["pause", "suspend", "os-stop", "reboot-soft", "reboot-hard", "vm-poweroff",
                "vm-poweroff", "lock"],
@@ -149,6 +151,9 @@ class Load:
 
     def _act(self, chance: random.Random, states: dict[str, str]) -> None:
         key = chance.choice(sorted(states))
+        if states[key] == "building" and chance.random() < LEFT_TO_BUILD:
+            self._read(chance, {key: states[key]})
+            return
         if key in self._locked and chance.random() < 0.7:
             verb = "unlock"
         elif chance.random() < FITTING:
