@@ -12,6 +12,7 @@ from tests.faults import check
 from tests.faults.fleet import Inventory
 from tests.faults.history import Event, Request, Try
 from tests.faults.ledger import Ledger
+from tests.faults.rounds import QUEUES, REPLIES
 
 ID, GONE = "5f0c1a52-0000-4000-8000-000000000001", "5f0c1a52-0000-4000-8000-000000000002"
 
@@ -32,7 +33,13 @@ class World:
 
     def __init__(self) -> None:
         self.request = request()
-        key = check.action_id(self.request)
+        create = {"server": {"name": "m", "max_count": 2}}
+        made = Try(9.0, 0.1, 202, None, {"server": {"id": ID}})
+        self.asked = Request(
+            "c", "POST", "/servers", create, "create", "demo", "p", 1, [made], True
+        )
+        (self.pause,) = check.action_ids(self.request)
+        rows = dict.fromkeys(check.action_ids(self.asked), "create") | {self.pause: "pause"}
         machine = {
             "id": ID, "name": "m", "deleted": False, "busy": None, "vm_state": "paused",
             "host": "h1", "disk_host": "h1", "disk_generation": 1,
@@ -41,32 +48,32 @@ class World:
             hosts={name: {"name": name, "state": "up"} for name in ("h1", "h2")},
             instances={ID: machine, GONE: {**machine, "id": GONE, "deleted": True}},
             actions={
-                key: {"id": key, "verb": "pause", "status": "succeeded", "reason": None},
+                key: {"id": key, "verb": verb, "status": "succeeded", "reason": None}
+                for key, verb in rows.items()
             },
             steps=[
                 {"id": "s", "kind": "launch", "host": "h1", "status": "succeeded",
-                 "instance_id": ID, "started_at": 1, "reason": None, "action_id": key},
+                 "instance_id": ID, "started_at": 1, "reason": None, "action_id": self.pause},
             ],
             claims=[{"instance_id": ID, "host": "h1", "kind": "compute"}],
             ports=[{"address": "10.0.0.1", "instance_id": ID, "quarantine_host": None}],
             leftovers=[],
         )  # fmt: skip
-        self.found = {"h1": Inventory({ID: Seen.PAUSED}, {(ID, 1)}, {ID: 1}), "h2": Inventory()}
+        here = Inventory({ID: Seen.PAUSED}, {(ID, 1)}, {(ID, f"{ID}.g1.raw")}, {ID: 1})
+        self.found = {"h1": here, "h2": Inventory()}
 
     @property
     def action(self) -> dict[str, Any]:
-        return next(iter(self.ledger.actions.values()))
+        return self.ledger.actions[self.pause]
 
     def leave(self, **row: Any) -> None:
         self.ledger.leftovers.append({"generation": 9, "kind": "disk", **row})
 
     def violations(self) -> list[str]:
-        asked = Request("c", "POST", "/servers", {"server": {"name": "m", "max_count": 2}},
-                        "create", "demo", "p", 1)  # fmt: skip
         return [
             *check.check_rest(self.ledger),
-            *check.check_outcomes([self.request], self.ledger),
-            *check.check_once([self.request, asked], self.ledger),
+            *check.check_outcomes([self.request, self.asked], self.ledger),
+            *check.check_once([self.request, self.asked], self.ledger),
             *check.check_hosts(self.ledger, self.found),
             *check.check_boots(self.ledger, self.found),
         ]
@@ -80,12 +87,15 @@ SPOILED: dict[str, Callable[[World], object]] = {
     "accepted, and no action is there": lambda w: w.ledger.actions.clear(),
     "accepted, and still running": lambda w: w.action.update(status="running"),
     "failed without a reason": lambda w: w.action.update(status="failed"),
-    "failed unexpectedly": lambda w: w.ledger.steps[0].update(reason="it failed unexpectedly"),
+    "failed unexpectedly": lambda w: w.ledger.steps[0].update(
+        reason="The host h1 failed unexpectedly in the step launch."
+    ),
     "answered 409, and yet succeeded": lambda w: setattr(w.request.tries[0], "status", 409),
     "is of no request": lambda w: w.ledger.actions.update(x={**w.action, "id": "x"}),
     "3 instances are named m": lambda w: w.ledger.instances.update(
         x={**w.ledger.instances[GONE], "id": "x"}
     ),
+    "1 instances are named m, 2 were asked for": lambda w: w.ledger.instances.pop(GONE),
     "host h2 is reconciling": lambda w: w.ledger.hosts["h2"].update(state="reconciling"),
     "left on host h2": lambda w: w.leave(host="h2", instance_id=GONE),
     "host h2 has a guest": lambda w: w.found["h2"].guests.update({ID: Seen.RUNNING}),
@@ -93,6 +103,8 @@ SPOILED: dict[str, Callable[[World], object]] = {
     "a disk of .* that is nobody's": lambda w: w.found["h1"].disks.add((ID, 2)),
     "and host h1 says gone": lambda w: w.found["h1"].guests.clear(),
     "is not on host h1": lambda w: w.found["h1"].disks.clear(),
+    "host h2 has x.log": lambda w: w.found["h2"].traces.add((ID, "x.log")),
+    "generation 2, that is nobody's": lambda w: w.found["h1"].disks.add((ID, 2)),
     "is claimed on h2": lambda w: w.ledger.claims[0].update(host="h2"),
     "waits for host h2": lambda w: w.ledger.ports[0].update(
         instance_id=None, quarantine_host="h2"
@@ -157,9 +169,20 @@ def test_a_request_that_only_got_503_is_named() -> None:
     assert "no answer but 503" in said
 
 
-def test_queues_that_nobody_uses_are_named() -> None:
-    lines = ["conductor-api.c1\t0", "compute.h1.h1\t3", "compute.h9.h9\t0", "reply_api:api:1\t2"]
-    assert list(check.check_queues(lines, ["conductor-", "compute.h1", "reply_api"])) == [
-        "queue compute.h1.h1 has 3 messages",
-        "queue compute.h9.h9 is left over",
-    ]
+def test_queues_that_are_left_deaf_or_full_are_found() -> None:
+    well = [f"{name}\t0\t1\t[]" for name in QUEUES]
+    expires = '[{"x-expires",600000}]'
+    well += ["reply_h1:agent:7\t0\t1\t[]", f"reply_h1:agent:6\t0\t0\t{expires}"]
+    assert list(check.check_queues(well, QUEUES, REPLIES, [])) == []
+    for line, sentence in (
+        ("compute.h9.h9\t0\t1\t[]", "queue compute.h9.h9 is left over"),
+        ("compute.h1.old\t0\t0\t[]", "queue compute.h1.old is left over"),
+        ("reply_h1:agent:5\t0\t0\t[]", "queue reply_h1:agent:5 would stay for ever"),
+        ("compute.h1\t0\t0\t[]", "nobody listens to queue compute.h1"),
+        ("compute.h1.h1\t3\t1\t[]", "queue compute.h1.h1 has 3 messages"),
+    ):
+        lines = [one for one in well if one.split("\t")[0] != line.split("\t")[0]]
+        assert list(check.check_queues([*lines, line], QUEUES, REPLIES, [])) == [sentence]
+    absent = [line for line in well if not line.startswith("compute.h2")]
+    assert len(list(check.check_queues(absent, QUEUES, REPLIES, []))) == 2
+    assert list(check.check_queues(absent, QUEUES, REPLIES, ["h2"])) == []
