@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import selectors
 import signal
@@ -37,6 +38,9 @@ class HostsLab(LibvirtLab):
     The drivers run outside of the hosts' network namespaces, so the test puts the uplinks in.
     """
 
+    numbers = itertools.count(32)
+    """Of ports: an address that a former guest had is leased for a while after its end."""
+
     def __init__(self, root: Path, images: GuestImages, net: HostNet) -> None:
         self.net = net
         options = {
@@ -57,12 +61,12 @@ class HostsLab(LibvirtLab):
             host.run(["ip", "link", "set", "dev", host.data_interface, "up"])
 
     def port(self) -> PortSpec:
-        number = uuid.uuid4().int
+        number = next(self.numbers)
         start = self.net.plan.guest_range[0].rsplit(".", 1)[0]
         return PortSpec(
             id=str(uuid.uuid4()), network_id="n", network_name="n",
-            mac=f"fa:16:3e:01:{number % 256:02x}:{number // 256 % 256:02x}",
-            address=f"{start}.{number % 200 + 32}", cidr=self.net.plan.guest_cidr,
+            mac=f"fa:16:3e:01:00:{number:02x}",
+            address=f"{start}.{number}", cidr=self.net.plan.guest_cidr,
         )  # fmt: skip
 
     def booted(self, mark: str = "first") -> GuestSpec:
