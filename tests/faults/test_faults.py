@@ -1,4 +1,4 @@
-"""Twenty rounds of faults on real parts, the same ones each time; the hosts have no guests.
+"""Some rounds of faults on real parts, the same ones each time; the hosts have no guests.
 
 ``python -m tests.faults.run`` runs more of them, with other seeds, and with real guests.
 """
@@ -15,8 +15,8 @@ from tests.faults.rounds import Rounds
 from tests.faults.run import open_rounds
 
 SEED = 20
-TESTS = 10
-ROUNDS_EACH = 2
+TESTS = 4
+ROUNDS_EACH = 1
 
 
 @pytest.fixture(scope="module")
