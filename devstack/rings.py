@@ -16,7 +16,7 @@ from devstack.say import say
 RINGS = ("unit", "simulation", "functional", "integration", "faults")
 LONG = "long"
 LONG_RUN = {"PADDOCK_SCHEDULES": "1000000"}
-"""The long ring is the simulation with two hundred times as many schedules: hours."""
+"""The long ring is the simulation with many more schedules: hours."""
 ROOTS = ("integration", "faults")
 """Rings with namespaces and real servers."""
 BESIDE = {"functional (eventlet)": "functional (threading)", "integration": "faults"}
