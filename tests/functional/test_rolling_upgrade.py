@@ -314,9 +314,9 @@ def test_a_new_agent_and_a_new_api_work_with_an_old_conductor(old_conductor: Old
 
     def host() -> Host | None:
         found: Host | None = ledger.row(Host, "h1")
-        return found if found and found.state == "up" else None
+        return found if found and found.state == "up" and found.vcpus else None
 
-    wait_for(host, "h1 up")
+    wait_for(host, "h1 up and its first heartbeat")
     assert ledger.row(Host, "h1").rpc_version == CONTRACT.version
     ledger.api = LedgerClient(old_conductor.bus.to(API))
     (ticket,) = ledger.create()
