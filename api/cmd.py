@@ -104,11 +104,11 @@ def prepare(conf: cfg.ConfigOpts) -> Callable[[], int]:
     """What runs the API until SIGTERM, in one process or in several.
 
     :raises OSError: the address is taken or not ours
-    :raises ValueError: the file of the tokens' keys is not as it must be
+    :raises ValueError: see :func:`build`
     """
+    alone = build(conf)  # what is wrong with the settings is said here, not by each worker
     if conf.api.workers == 1:
-        return partial(run_until_signal, build(conf))
-    KeyFile(Path(conf.identity.key_file))  # or the first of them would fail, again and again
+        return partial(run_until_signal, alone)
     entrance = open_entrance(conf.api.listen, conf.api.port)
     return partial(run_workers, conf, partial(build, conf, entrance), conf.api.workers)
 

@@ -10,10 +10,12 @@ import pytest
 
 MODULES = {"api": "api.cmd", "conductor": "conductor.cmd", "compute": "compute_agent.cmd"}
 
+NONSENSE = "[DEFAULT]\ntransport_url = nonsense://x\n[database]\nconnection = sqlite://\n"
+
 
 @pytest.mark.parametrize("role", MODULES)
 @pytest.mark.parametrize(
-    "text", [None, "[DEFAULT]\ntransport_url = nonsense://x\n[database]\nconnection = sqlite://\n"]
+    "text", [None, f"[api]\nworkers = 1\n{NONSENSE}", f"[api]\nworkers = 2\n{NONSENSE}"]
 )
 def test_a_role_that_cannot_start_says_why(tmp_path: Path, role: str, text: str | None) -> None:
     settings = tmp_path / "paddock.conf"
