@@ -161,7 +161,7 @@ class Timer:
 
 
 def run_until_signal(service: Part, timeout: float = STOP_SECONDS) -> int:
-    """Run a service in the main thread's name until SIGTERM or SIGINT, then stop it in order.
+    """Run a service until SIGTERM, SIGINT or SIGHUP, in the main thread's name; stop it in order.
 
     A second signal ends the process at once. The process must end soon after this returns: threads
     that hang are not waited for longer than a few seconds.
@@ -170,7 +170,8 @@ def run_until_signal(service: Part, timeout: float = STOP_SECONDS) -> int:
     :returns: exit status: 0 after a signal, 1 when the service failed to start (it is logged)
     """
     news: Handover[int] = Handover()
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    asked = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one of a supervisor's reload
+    numbers = [one for one in asked if signal.getsignal(one) is not signal.SIG_IGN]
 
     def note(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)

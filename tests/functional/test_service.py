@@ -120,7 +120,7 @@ def run_script(body: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_a_process_in_order(number: signal.Signals) -> None:
     child = run_script("""
         import sys
