@@ -45,6 +45,12 @@ def test_a_raw_disk_with_partitions_is_taken(tmp_path: Path) -> None:
     assert check_image(boot_sector(make(tmp_path / "a", "raw")), "raw") == SIZE
 
 
+def test_a_boot_sector_without_partitions_is_refused_as_a_disk(tmp_path: Path) -> None:
+    image = overwrite(make(tmp_path / "a", "raw"), 510, b"\x55\xaa")
+    with pytest.raises(BadRequest, match="must stand for itself"):
+        check_image(image, "raw")
+
+
 def test_a_kernel_with_a_boot_sector_is_taken(tmp_path: Path) -> None:
     kernel = tmp_path / "vmlinuz"
     kernel.write_bytes(bytes(510) + b"\x55\xaa" + b"HdrS" * 1000)
