@@ -86,15 +86,17 @@ class KillDatabase(_Kill):
     down = True
 
 
-class KillLibvirtd(_Kill):
-    """kill -9 of a host's libvirtd; its guests run on."""
-
+class _OfLibvirtd(OfProcess):
     subjects = LIBVIRTDS
     drivers = ("libvirt",)
 
     @property
     def part(self) -> str:
         return self.subject.removeprefix("libvirtd-")
+
+
+class KillLibvirtd(_OfLibvirtd, _Kill):
+    """kill -9 of a host's libvirtd; its guests run on."""
 
 
 class _Terminate(OfProcess):
@@ -115,15 +117,8 @@ class Terminate(_Terminate):
     subjects = PARTS
 
 
-class TerminateLibvirtd(_Terminate):
+class TerminateLibvirtd(_OfLibvirtd, _Terminate):
     """SIGTERM of a host's libvirtd, which is started again; its guests run on."""
-
-    subjects = LIBVIRTDS
-    drivers = ("libvirt",)
-
-    @property
-    def part(self) -> str:
-        return self.subject.removeprefix("libvirtd-")
 
 
 class TerminateBroker(OfProcess):

@@ -9,8 +9,9 @@ import pytest
 
 from paddock import runtime
 from tests.fixtures.local import LocalLab, lab, local_cloud
+from tests.integration.test_outages import test_all_recovers_when_broker_or_database_were_killed
 
-__all__ = ["lab", "local_cloud"]
+__all__ = ["lab", "local_cloud", "test_all_recovers_when_broker_or_database_were_killed"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,17 +33,6 @@ def test_a_server_lives_through_its_actions(lab: LocalLab) -> None:
     for verb, status in {"pause": "PAUSED", "unpause": "ACTIVE", "os-stop": "SHUTOFF"}.items():
         assert lab.act(server, verb).status == 202
         lab.await_status(server, status)
-
-
-@pytest.mark.parametrize("part", ["rabbitmq", "postgres"])
-def test_it_recovers_when_broker_or_database_were_killed(lab: LocalLab, part: str) -> None:
-    server = lab.active()
-    lab.kill(part)
-    assert lab.show(server).status == 503
-    lab.start()
-    lab.await_ready()
-    assert lab.act(server, "pause").status == 202
-    lab.await_status(server, "PAUSED")
 
 
 def test_it_serves_on_while_parts_are_restarted_in_order(lab: LocalLab) -> None:
