@@ -1,24 +1,21 @@
 """A private RabbitMQ: one directory, one TCP address, nothing shared with the system's.
 
 The node and its name service (epmd) listen on 127.0.0.1, at the two ports after the broker's.
-Users come from a definitions file with hashed passwords; what each may do is in `Rights`.
+Users come from a definitions file with hashed passwords; what each may do is in
+`conductor/broker_users.py`.
 """
 
-import base64
-import hashlib
 import json
 import os
-import re
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from conductor.broker_users import Rights, User, describe, hash_password
 from devstack.private import secret_file, write_private
 from devstack.processes import Record, Registry, wait_until
 
@@ -28,7 +25,6 @@ CONTROL_SECONDS = 60.0
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 CONTROL = SERVER.with_name("rabbitmqctl")
 GREETING = b"AMQP\x00\x00\x09\x01"
-NOTHING = "^$"
 
 CONFIGURATION = """\
 listeners.tcp.1 = {address}:{port}
@@ -46,47 +42,6 @@ loopback_users = none
 
 class BrokerFailed(Exception):
     """The broker did not come up; the text holds the end of its log."""
-
-
-@dataclass(frozen=True)
-class Rights:
-    """A user's regular expressions (RabbitMQ, "Access Control"); `topic_*` are for amq.topic."""
-
-    configure: str
-    write: str
-    read: str
-    topic_write: str = NOTHING
-    topic_read: str = NOTHING
-
-
-def api_rights(host: str) -> Rights:
-    """What the API on `host` may do: write to all, read its own replies."""
-    replies = rf"reply_{re.escape(host)}:api:[0-9]+"
-    return Rights(f"^{replies}$", r"^amq\.(topic|direct)$", f"^{replies}$", r"^compute\..+$")
-
-
-def agent_rights(host: str) -> Rights:
-    """What the agent of `host` may do: read hints for that host, write to the conductor."""
-    hints = rf"compute\.{re.escape(host)}(\.{re.escape(host)})?"
-    replies = rf"reply_{re.escape(host)}:agent:[0-9]+"
-    return Rights(
-        configure=f"^({hints}|{replies})$",
-        write=rf"^(amq\.direct|{hints})$",
-        read=rf"^(amq\.topic|{hints}|{replies})$",
-        topic_read=f"^{hints}$",
-    )
-
-
-def conductor_rights(host: str) -> Rights:
-    """What the conductor named `host` may do: serve, answer, hint, and call itself."""
-    queues = rf"conductor-(api|agent)(\.{re.escape(host)})?"
-    replies = rf"reply_{re.escape(host)}:conductor:[0-9]+"
-    return Rights(
-        configure=f"^({queues}|{replies})$",
-        write=rf"^(amq\.(topic|direct|default)|{queues})$",
-        read=rf"^(amq\.direct|{queues}|{replies})$",
-        topic_write=r"^compute\..+$",
-    )
 
 
 class Broker:
@@ -171,29 +126,12 @@ class Broker:
         write_private(self.directory / "rabbitmq-env.conf", "")
 
     def _definitions(self, users: Mapping[str, Rights]) -> dict[str, object]:
-        def of(name: str, **values: str) -> dict[str, str]:
-            return {"user": name, "vhost": "/", **values}
-
-        return {
-            "vhosts": [{"name": "/"}],
-            "users": [
-                {
-                    "name": name,
-                    "password_hash": hash_password(self._password(name)),
-                    "hashing_algorithm": "rabbit_password_hashing_sha256",
-                    "tags": [],
-                }
-                for name in users
-            ],
-            "permissions": [
-                of(name, configure=user.configure, write=user.write, read=user.read)
-                for name, user in users.items()
-            ],
-            "topic_permissions": [
-                of(name, exchange="amq.topic", write=user.topic_write, read=user.topic_read)
-                for name, user in users.items()
-            ],
-        }
+        return describe(
+            {
+                name: User(rights, hash_password(self._password(name)))
+                for name, rights in users.items()
+            }
+        )
 
     def _environment(self) -> dict[str, str]:
         here = self.directory
@@ -230,9 +168,3 @@ class Broker:
         logs = [Path(record.log), *(self.directory / "log").glob("*.log")]
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
         return "\n".join(lines[-15:])
-
-
-def hash_password(password: str) -> str:
-    """RabbitMQ's salted hash: base64 of the salt and SHA-256 of salt and password."""
-    salt = secrets.token_bytes(4)
-    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()

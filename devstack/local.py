@@ -7,7 +7,8 @@ outages use it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from devstack.broker import Broker, agent_rights, api_rights, conductor_rights
+from conductor.broker_users import agent_rights, api_rights, conductor_rights
+from devstack.broker import Broker
 from devstack.control_plane import CONDUCTORS, ControlPlane, Options
 from devstack.database import Postgres
 from devstack.place import Place, program, zone

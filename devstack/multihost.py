@@ -2,7 +2,8 @@
 
 import os
 
-from devstack.broker import Broker, BrokerFailed, agent_rights, api_rights, conductor_rights
+from conductor.broker_users import agent_rights, api_rights, conductor_rights
+from devstack.broker import Broker, BrokerFailed
 from devstack.control_plane import CONDUCTORS, ControlPlane
 from devstack.database import Postgres
 from devstack.guest.build import build

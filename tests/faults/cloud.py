@@ -17,9 +17,10 @@ from typing import Any
 
 import psycopg
 
+from conductor.broker_users import agent_rights, api_rights, conductor_rights
 from devstack import network
 from devstack.api import Api
-from devstack.broker import Broker, agent_rights, api_rights, conductor_rights
+from devstack.broker import Broker
 from devstack.control_plane import CONDUCTORS, ControlPlane
 from devstack.database import Postgres
 from devstack.guest.build import build

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import broker
+from conductor import broker_users as broker
 from docs.generated import FILES, ROOT
 from paddock.config import list_opts
 
