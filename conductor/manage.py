@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from oslo_config import cfg
 from sqlalchemy.exc import SQLAlchemyError
 
-from conductor import commands, key_commands
+from conductor import certificate_commands, commands, key_commands
+from conductor.certificates import CA_DAYS, DAYS, ROLES
 from paddock import config
 from paddock.errors import PaddockError
 
@@ -27,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_image(topics)
     _add_user(topics)
     _add_key(topics)
+    _add_certs(topics)
     service = _topic(topics, "service", "services")
     _command(service, "list", "show hosts and conductors", commands.list_services)
     _add_check(topics)
@@ -110,6 +112,23 @@ def _add_key(topics: commands.Topics) -> None:
     _command(key, "add", "add one that only verifies, yet", key_commands.add_key)
     _command(key, "use", "let the one that was added last sign", key_commands.use_key)
     _command(key, "drop", "forget those that only verify", key_commands.drop_keys)
+
+
+def _add_certs(topics: commands.Topics) -> None:
+    certs = _topic(topics, "certs", "a private CA and the certificates of all channels")
+    made = _command(certs, "ca", "make a private CA", certificate_commands.make_ca)
+    issue = _command(
+        certs, "issue", "make a key and a certificate, anew if need be", certificate_commands.issue
+    )
+    listed = _command(certs, "list", "show what was issued", certificate_commands.list_certificates)
+    for one in (made, issue, listed):
+        one.add_argument("directory", metavar="DIRECTORY", help="holds the CA")
+    issue.add_argument("name", metavar="NAME", help="the machine's, as clients call it")
+    issue.add_argument("--role", required=True, choices=ROLES)
+    issue.add_argument("--address", action="append", default=[],
+                       help="another name or IP address of it; can be repeated")  # fmt: skip
+    for one, days in ((made, CA_DAYS), (issue, DAYS)):
+        one.add_argument("--days", type=int, default=days, help=f"until it ends ({days})")
 
 
 def _topic(topics: commands.Topics, name: str, text: str) -> commands.Topics:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from paddock.drafts import drafted
 
 SHORTEST = 32
 
@@ -56,7 +57,10 @@ def ensure_keys(path: Path) -> list[Key]:
     at the same time; see :func:`read_keys` for what is raised."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _draft(path, [make_key()]) as draft, suppress(FileExistsError):  # by another process
+        with (
+            drafted(path, _lines([make_key()])) as draft,
+            suppress(FileExistsError),
+        ):  # by another process
             os.link(draft, path)
     return read_keys(path)
 
@@ -67,21 +71,11 @@ def write_keys(path: Path, keys: Sequence[Key]) -> None:
     :raises OSError: the file is not there, or may not be replaced
     """
     owner = path.stat()
-    with _draft(path, keys) as draft:
+    with drafted(path, _lines(keys)) as draft:
         if os.geteuid() == 0:
             os.chown(draft, owner.st_uid, owner.st_gid)
         draft.replace(path)
 
 
-@contextmanager
-def _draft(path: Path, keys: Sequence[Key]) -> Iterator[Path]:
-    descriptor, name = tempfile.mkstemp(dir=path.parent)  # made with O_EXCL and mode 0600
-    draft = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(b"".join(key.secret + b"\n" for key in keys))
-            file.flush()
-            os.fsync(file.fileno())
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
+def _lines(keys: Sequence[Key]) -> bytes:
+    return b"".join(key.secret + b"\n" for key in keys)

@@ -1,0 +1,41 @@
+"""What is read of certificates: when they end."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography import x509
+
+
+def read(path: Path) -> list[x509.Certificate]:
+    """The certificates in a PEM file, the holder's own first.
+
+    :raises OSError: the file cannot be read
+    :raises ValueError: there is none in it
+    """
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError:
+        raise ValueError(f"{path} has no certificate in PEM form") from None
+
+
+def end(path: Path) -> datetime.datetime:
+    """When the first certificate in a file that ends does so, in UTC; see :func:`read`."""
+    return min(one.not_valid_after_utc for one in read(path))
+
+
+def first_end(paths: Iterable[Path]) -> datetime.datetime | None:
+    """The earliest end of these files' certificates; None when there are none.
+
+    A file that cannot be read counts as ended long ago: whoever needs it cannot read it either.
+    """
+    return min(map(_end_or_past, paths), default=None)
+
+
+def _end_or_past(path: Path) -> datetime.datetime:
+    try:
+        return end(path)
+    except (OSError, ValueError):
+        return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
