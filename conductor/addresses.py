@@ -95,7 +95,7 @@ class Supply:
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        self._free: dict[str, list[str]] = {}
+        self._free: dict[str, list[int]] = {}
 
     def allot(self, instance_id: str, wanted: Sequence[WantedPort]) -> None:
         """Give an instance its ports.
@@ -147,18 +147,19 @@ def _attach(turn: Turn, instance_id: str, position: int, port_id: str) -> None:
     turn.must(Port, Port.id == port_id, *free, instance_id=instance_id, position=position)
 
 
-def _free(turn: Turn, network_id: str, first: int, last: int) -> list[str]:
-    """A network's free addresses in any order: neighbours still remember the last owner of one
-    that just came free."""
-    used = set(turn.session.scalars(sa.select(Port.address).where(Port.network_id == network_id)))
-    free = [text for number in range(first, last + 1) if (text := _address(number)) not in used]
+def _free(turn: Turn, network_id: str, first: int, last: int) -> list[int]:
+    """A network's free addresses as numbers, in any order: neighbours still remember the last
+    owner of one that just came free."""
+    taken = turn.session.scalars(sa.select(Port.address).where(Port.network_id == network_id))
+    used = {int(ipaddress.ip_address(address)) for address in taken}
+    free = [number for number in range(first, last + 1) if number not in used]
     turn.random.shuffle(free)
     return free
 
 
-def _taken_from(stock: list[str]) -> Iterator[str]:
+def _taken_from(stock: list[int]) -> Iterator[str]:
     while stock:
-        yield stock.pop()
+        yield _address(stock.pop())
 
 
 def _address(number: int) -> str:
