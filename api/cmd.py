@@ -21,6 +21,7 @@ from api.client_address import ClientAddresses  # noqa: E402
 from api.entrance import open_entrance  # noqa: E402
 from api.http import HttpServer  # noqa: E402
 from api.key_file import KeyFile  # noqa: E402
+from api.tls import Certificate  # noqa: E402
 from api.tokens import Tokens  # noqa: E402
 from api.wishes import ATTEMPTS  # noqa: E402
 from api.workers import run_workers  # noqa: E402
@@ -48,12 +49,19 @@ class ApiService(Service):
         self.http = http
 
 
-def build(conf: cfg.ConfigOpts, entrance: socket.socket | None = None) -> ApiService:
+def build(
+    conf: cfg.ConfigOpts,
+    entrance: socket.socket | None = None,
+    certificate: Certificate | None = None,
+) -> ApiService:
     """The API as a service, not started.
 
     :param entrance: the socket to listen on, where it is open already
-    :raises ValueError: the file of the tokens' keys or a trusted proxy is not as it must be
+    :param certificate: the API's, where a process had it before
+    :raises ValueError: the file of the tokens' keys, a trusted proxy or the certificate is not as
+        it must be
     """
+    tls = (certificate or Certificate(conf.api)).context()
     client = rpc.Client(rpc.transport(conf, "api"), conf.call_timeout, calls=conf.api.threads)
     cap = Cap()
     with_ = connect(conf, client, cap)
@@ -64,7 +72,7 @@ def build(conf: cfg.ConfigOpts, entrance: socket.socket | None = None) -> ApiSer
     def enter() -> socket.socket:
         return entrance.dup() if entrance else open_entrance(options.listen, options.port)
 
-    http = HttpServer(app, enter, options.threads, options.max_body)
+    http = HttpServer(app, enter, options.threads, options.max_body, tls)
     return ApiService([client, versions, http], http, app)
 
 
@@ -106,11 +114,13 @@ def prepare(conf: cfg.ConfigOpts) -> Callable[[], int]:
     :raises OSError: the address is taken or not ours
     :raises ValueError: see :func:`build`
     """
-    alone = build(conf)  # what is wrong with the settings is said here, not by each worker
+    certificate = Certificate(conf.api)
+    # What is wrong with the settings is said here, not by each worker.
+    alone = build(conf, certificate=certificate)
     if conf.api.workers == 1:
         return partial(run_until_signal, alone)
     entrance = open_entrance(conf.api.listen, conf.api.port)
-    return partial(run_workers, conf, partial(build, conf, entrance), conf.api.workers)
+    return partial(run_workers, conf, partial(build, conf, entrance, certificate), conf.api.workers)
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -16,6 +17,7 @@ from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
 from api import faults
+from api.tls import TlsChannel
 from paddock.errors import BadRequest, PaddockError, TooLarge
 
 LOG = logging.getLogger(__name__)
@@ -83,12 +85,17 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return bool(used or self.requests or self.total_outbufs_len)
 
 
+class _TlsChannel(TlsChannel, _Channel):
+    pass
+
+
 class HttpServer:
     """A part of the service that serves a WSGI application.
 
     :param entrance: gives the socket that it listens on
     :param longest: bytes of a body that the application reads; a few more are taken off the
         network, so that it can say what is wrong
+    :param tls: what connections are encrypted with; plain HTTP when left out
     """
 
     def __init__(
@@ -97,10 +104,13 @@ class HttpServer:
         entrance: Callable[[], socket.socket],
         threads: int,
         longest: int,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._app = app
         self._entrance = entrance
         self._threads = threads
+        self._tls = tls
+        self._scheme = "https" if tls else "http"
         self._buffered = max(8 * longest, SMALLEST_BUFFER)
         self._server: Any = None
         self._loop = threading.Thread(target=self._run, name="http", daemon=True)
@@ -120,16 +130,18 @@ class HttpServer:
             sockets=[self._entrance()],
             threads=self._threads,
             ident=None,
+            url_scheme=self._scheme,
             clear_untrusted_proxy_headers=False,  # ClientAddresses knows whom to believe
             max_request_header_size=LARGEST_HEADERS,
             max_request_body_size=self._buffered,
             asyncore_use_poll=hasattr(select, "poll"),
             asyncore_loop_timeout=LOOP_SECONDS,
         )
-        self._server.channel_class = _Channel
+        self._server.tls = self._tls
+        self._server.channel_class = _TlsChannel if self._tls else _Channel
         self._one_writer(self._server.trigger)
         self._loop.start()
-        LOG.info("Listening on http://%s:%d", self._server.effective_host, self.port)
+        LOG.info("Listening on %s://%s:%d", self._scheme, self._server.effective_host, self.port)
 
     def stop(self, timeout: float) -> None:
         """Take no more connections, let requests end for ``timeout`` seconds, close the rest."""

@@ -34,6 +34,10 @@ API = [
                      "nobody's is otherwise."),
     cfg.StrOpt("public_url", help="Scheme, host and port that clients see, for links and catalog; "
                                   "by default taken from the request's Host header."),
+    cfg.StrOpt("tls_certificate",
+               help="File with the certificate, and with those between it and its CA, in PEM form: "
+                    "with it the API speaks HTTPS. Read when a process begins to serve."),
+    cfg.StrOpt("tls_key", help="File (mode 0600) with the certificate's key."),
     cfg.IntOpt("max_body", default=114688, min=1024, help="Largest request body, in bytes."),
     cfg.IntOpt("max_limit", default=1000, min=1, help="Largest page of a list."),
     cfg.FloatOpt("query_timeout", default=5.0, min=0.1,
