@@ -13,18 +13,23 @@ from collections.abc import Callable
 from typing import Any
 
 import waitress.server
-from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
 from api import faults
+from api.channel import BoundedChannel
+from api.request_parser import Refusal
 from api.tls import TlsChannel
 from paddock.errors import BadRequest, PaddockError, TooLarge
 
 LOG = logging.getLogger(__name__)
 LARGEST_HEADERS = 65536
-SMALLEST_BUFFER = 1 << 20
+SMALLEST_BUFFER = 1 << 18
 POLL_SECONDS = 0.02
 LOOP_SECONDS = 1.0
+IDLE = 2
+"""So many times as long as a request may take to come, a connection may be idle."""
+MOST_CONNECTIONS = 800
+"""Below the 1,024 files that a process may have open where nobody raises that."""
 QUIET_SECONDS = 0.5
 """A connection that was used so recently may have a request on its way."""
 
@@ -36,7 +41,7 @@ class _FaultTask(ErrorTask):  # type: ignore[misc]
         found = self.request.error
         sent = self.request.headers
         as_xml = faults.wants_xml(sent.get("ACCEPT"), sent.get("CONTENT_TYPE"))
-        body, content_type = faults.render(_as_ours(found.code, self.channel.adj), "", as_xml)
+        body, content_type = faults.render(_as_ours(found, self.channel.adj), "", as_xml)
         self.status = f"{found.code} {found.reason}"
         request_id = f"req-{uuid.uuid4()}"
         self.response_headers += [
@@ -53,12 +58,26 @@ class _HeadersTooLarge(TooLarge):
     status = 431
 
 
-def _as_ours(code: int, limits: Any) -> PaddockError:
+class _UrlTooLong(TooLarge):
+    status = 414
+
+
+class _TooLate(BadRequest):
+    status = 408
+
+
+_KINDS = {408: _TooLate, 414: _UrlTooLong, 431: _HeadersTooLarge}
+
+
+def _as_ours(found: Any, limits: Any) -> PaddockError:
+    code = found.code
+    if isinstance(found, Refusal):
+        return _KINDS.get(code, BadRequest)(found.body)
     if code == 413:
         return TooLarge(f"The body must be shorter than {limits.max_request_body_size} bytes.")
     if code == 431:
         return _HeadersTooLarge(
-            f"The headers must be shorter than {limits.max_request_header_size} bytes."
+            f"URL and headers must be shorter than {limits.max_request_header_size} bytes."
         )
     if code >= 500 and code != 501:
         return PaddockError()
@@ -75,7 +94,7 @@ class _Task(WSGITask):  # type: ignore[misc]
         return header
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]
+class _Channel(BoundedChannel):
     task_class = _Task
     error_task_class = _FaultTask
 
@@ -95,6 +114,8 @@ class HttpServer:
     :param entrance: gives the socket that it listens on
     :param longest: bytes of a body that the application reads; a few more are taken off the
         network, so that it can say what is wrong
+    :param patience: seconds within which a request must have come; a connection may be idle twice
+        as long
     :param tls: what connections are encrypted with; plain HTTP when left out
     """
 
@@ -105,13 +126,15 @@ class HttpServer:
         threads: int,
         longest: int,
         tls: ssl.SSLContext | None = None,
+        patience: float = 60.0,
     ) -> None:
         self._app = app
         self._entrance = entrance
         self._threads = threads
         self._tls = tls
+        self._patience = patience
         self._scheme = "https" if tls else "http"
-        self._buffered = max(8 * longest, SMALLEST_BUFFER)
+        self._buffered = max(2 * longest, SMALLEST_BUFFER)
         self._server: Any = None
         self._loop = threading.Thread(target=self._run, name="http", daemon=True)
 
@@ -134,9 +157,13 @@ class HttpServer:
             clear_untrusted_proxy_headers=False,  # ClientAddresses knows whom to believe
             max_request_header_size=LARGEST_HEADERS,
             max_request_body_size=self._buffered,
+            channel_timeout=IDLE * self._patience,
+            cleanup_interval=self._patience / IDLE,
+            connection_limit=MOST_CONNECTIONS,
             asyncore_use_poll=hasattr(select, "poll"),
             asyncore_loop_timeout=LOOP_SECONDS,
         )
+        self._server.patience = self._patience
         self._server.tls = self._tls
         self._server.channel_class = _TlsChannel if self._tls else _Channel
         self._one_writer(self._server.trigger)
