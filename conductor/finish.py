@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from conductor import ending, observations
-from conductor.agents import speaking
+from conductor import ending, limits, observations
+from conductor.agents import own_step, speaking
 from conductor.db.models import Instance, Step
 from conductor.turn import Turn
 from paddock.actions import CLEANING
-from paddock.errors import from_wire
 from paddock.records import Outcome
 
 
@@ -20,8 +19,8 @@ def finish(turn: Turn, outcome: Outcome) -> bool:
     """
     ref = outcome.step
     speaking(turn, ref.host, ref.epoch)
-    step = turn.get(Step, ref.step_id)
-    if step is None or step.host != ref.host:
+    step = own_step(turn, ref)
+    if step is None:
         return False
     if _is_due(turn, step, outcome):
         _end(turn, step, outcome)
@@ -56,9 +55,9 @@ def _end(turn: Turn, step: Step, outcome: Outcome) -> None:
     if outcome.error is None:
         ending.succeed(turn, step)
     else:
-        told = from_wire(outcome.error).default
+        told = limits.error(outcome.error).default
         ending.fail(turn, step, told, outcome.seen, _details(outcome))
 
 
 def _details(outcome: Outcome) -> str:
-    return str((outcome.error or {}).get("message") or "it failed without a reason")
+    return limits.error(outcome.error or {}).message

@@ -21,9 +21,10 @@ Answers = Mapping[str, list[Found]]
 
 
 def ask(turn: Turn) -> None:
-    """Ask each host anew, also one that is down: it may yet answer."""
+    """Ask each host anew, also one that is down: it may yet answer. A revoked one may not."""
     turn.drop(Query, Query.kind == ORDER)
-    for host in turn.session.scalars(sa.select(Host.name).order_by(Host.name)):
+    heard = sa.select(Host.name).where(Host.revoked.is_(False))
+    for host in turn.session.scalars(heard.order_by(Host.name)):
         turn.add(
             Query(
                 id=question_id(host), host=host, kind=ORDER, instance_id="", params={},
@@ -41,7 +42,8 @@ def is_asked(host: str) -> sa.ColumnElement[bool]:
 def answers(session: Session) -> dict[str, list[Found] | PaddockError | None]:
     """Of each host what it has, its error, or None while it has not answered."""
     given = sa.and_(Query.host == Host.name, Query.kind == ORDER)
-    query = sa.select(Host.name, Query.answer).outerjoin(Query, given).order_by(Host.name)
+    query = sa.select(Host.name, Query.answer).outerjoin(Query, given)
+    query = query.where(Host.revoked.is_(False)).order_by(Host.name)
     return {str(host): _read(said) for host, said in session.execute(query).tuples()}
 
 

@@ -97,7 +97,8 @@ def judge(turn: Turn) -> list[str]:
     When more than a share of the live hosts, and at least two, fell silent within one dead time,
     none of them is judged: then it is rather the network or the broker.
     """
-    hosts = turn.all(sa.select(Host).where(Host.forced_down.is_(False)).order_by(Host.name))
+    standing = (Host.forced_down.is_(False), Host.revoked.is_(False))
+    hosts = turn.all(sa.select(Host).where(*standing).order_by(Host.name))
     silent = [host for host in hosts if _silence(turn, host) > _quiet_after(turn)]
     overdue = [
         host

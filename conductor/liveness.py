@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from conductor import inventory, zones
+from conductor.agents import refuse_revoked
 from conductor.db.models import Cloud, Host, Step
 from conductor.plan import LIVE
 from conductor.turn import Turn
@@ -32,14 +33,17 @@ def hello(turn: Turn, told: Hello) -> HelloAnswer:
     launches nothing. The host is up when it has reconciled.
 
     :raises StaleEpoch: another process speaks for the host, or the name is another machine's
+    :raises Conflict: the host is in another zone
+    :raises Forbidden: the host is revoked
     """
     host = turn.get(Host, told.host)
+    refuse_revoked(host)
     if host is None:
         turn.add(_new_host(turn, told))
-    elif host.epoch != told.epoch:
-        _take_over(turn, host, told)
-    elif host.machine_id != told.machine_id:
-        raise _other_machine(told)
+    else:
+        _check_bound(host, told)
+        if host.epoch != told.epoch:
+            _take_over(turn, host, told)
     return HelloAnswer(cloud_id=_cloud_id(turn), orders=[RECONCILE])
 
 
@@ -52,6 +56,7 @@ def refuse_stranger(turn: Turn, told: Hello) -> Conflict:
     """Why such an agent may not speak; the list of services shows its version from now on."""
     theirs = told.facts.rpc_version
     host = turn.get(Host, told.host)
+    refuse_revoked(host)
     if host is not None and host.machine_id == told.machine_id:
         facts = host.facts | {"rpc_version": theirs, "version": told.facts.version}
         turn.change(Host, Host.name == told.host, facts=facts)
@@ -61,9 +66,18 @@ def refuse_stranger(turn: Turn, told: Hello) -> Conflict:
     )
 
 
-def _take_over(turn: Turn, host: Host, told: Hello) -> None:
+def _check_bound(host: Host, told: Hello) -> None:
+    """Machine and zone are what the first hello named: a stolen host cannot go where it pleases."""
     if host.machine_id != told.machine_id:
-        raise _other_machine(told)
+        raise StaleEpoch(f"The host name {told.host} is bound to another machine.")
+    if host.own_zone != (told.zone or None):
+        raise Conflict(
+            f"Host {told.host} is in zone {host.own_zone or host.zone}, and its agent now says "
+            f"{told.zone!r}: put it into an aggregate of that zone, or delete its service first."
+        )
+
+
+def _take_over(turn: Turn, host: Host, told: Hello) -> None:
     if told.replaces != host.epoch and not _is_over(turn, host):
         raise StaleEpoch(f"Another process speaks for host {told.host}.")
     turn.must(
@@ -71,6 +85,7 @@ def _take_over(turn: Turn, host: Host, told: Hello) -> None:
         Host.name == told.host,
         Host.epoch == host.epoch,
         Host.state == host.state,
+        Host.revoked.is_(False),
         epoch=told.epoch,
         **_state(turn, told),
     )
@@ -126,10 +141,6 @@ def _figures(facts: HostFacts) -> dict[str, Any]:
     }
 
 
-def _other_machine(told: Hello) -> StaleEpoch:
-    return StaleEpoch(f"The host name {told.host} is bound to another machine.")
-
-
 def _cloud_id(turn: Turn) -> str:
     cloud = turn.first(sa.select(Cloud))
     if cloud is None:
@@ -142,6 +153,7 @@ def heartbeat(turn: Turn, beat: Heartbeat) -> HeartbeatAnswer:
     """Note that a host lives, and tell it of its live steps: one query and one update.
 
     :raises StaleEpoch: the caller is not the host's newest agent
+    :raises Forbidden: the host is revoked
     :raises ServiceUnavailable: others change the host's row again and again
     """
     for _ in range(3):
@@ -158,6 +170,7 @@ def _read(turn: Turn, beat: Heartbeat) -> tuple[Host, list[LiveStep], bool]:
     query = sa.select(Host, Step, asked).outerjoin(Step, live).where(Host.name == beat.host)
     fresh = query.order_by(Step.id).execution_options(populate_existing=True)
     rows = turn.session.execute(fresh).tuples().all()
+    refuse_revoked(rows[0][0] if rows else None)
     if not rows or rows[0][0].epoch != beat.epoch:
         raise StaleEpoch(f"Another process speaks for host {beat.host}.")
     steps: list[Step | None] = [step for _, step, _ in rows]
@@ -184,7 +197,7 @@ def _note(turn: Turn, host: Host, beat: Heartbeat) -> bool:
     if _has_changed(host.facts, beat.facts):
         changes |= _figures(beat.facts)
     facts = (Host.name == host.name, Host.epoch == beat.epoch, Host.state == host.state)
-    return turn.change(Host, *facts, **changes) == 1
+    return turn.change(Host, *facts, Host.revoked.is_(False), **changes) == 1
 
 
 def _has_changed(stored: dict[str, Any], told: HostFacts) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from conductor import leftovers
+from conductor.agents import has_had
 from conductor.db.models import Instance, Step
 from conductor.turn import Turn
 from paddock.actions import ALIVE, OBSERVATIONS, PowerState, Seen, VmState
@@ -54,7 +55,7 @@ def _apply(
 ) -> bool:
     instance = turn.get(Instance, instance_id)
     if _is_stray(instance, host, seen):
-        leftovers.order_reconcile(turn, host)
+        _order_removal(turn, host, instance_id)
         return False
     change = news(instance, host, seen)
     if instance is None or change is None:
@@ -75,6 +76,12 @@ def _apply(
     if changed and state == VmState.POWERED_OFF and seen in ALIVE:
         leftovers.leave(turn, host, leftovers.GUEST, instance_id, instance.generation)
     return changed == 1
+
+
+def _order_removal(turn: Turn, host: str, instance_id: str) -> None:
+    if not has_had(turn, host, instance_id):
+        turn.refuse(f"Instance {instance_id} never was on host {host}.")
+    leftovers.order_reconcile(turn, host)
 
 
 def _is_stray(instance: Instance | None, host: str, seen: Seen) -> bool:

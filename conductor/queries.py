@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from conductor import limits
 from conductor.agents import speaking
 from conductor.callers import check_current, find_instance, target_of
 from conductor.db.models import Host, Instance, Query
@@ -66,10 +67,19 @@ def fetch_query(turn: Turn, host: str, epoch: str, query_id: str) -> QueryOrder:
 
 
 def answer(turn: Turn, host: str, epoch: str, query_id: str, said: dict[str, Any]) -> None:
-    """Keep a host's answer; one that comes too late is dropped."""
+    """Keep a host's answer; one that comes too late is dropped.
+
+    :raises BadRequest: it is no answer to such a question
+    """
     speaking(turn, host, epoch)
-    waits = (Query.id == query_id, Query.host == host, Query.answer.is_(None))
-    turn.change(Query, *waits, answer=said)
+    query = turn.get(Query, query_id)
+    if query is None or query.answer is not None:
+        return
+    if query.host != host:
+        turn.refuse(f"Question {query_id} is not to host {host}.")
+        return
+    told = limits.answer(query.kind, said)
+    turn.change(Query, Query.id == query_id, Query.answer.is_(None), answer=told)
 
 
 def fetch_answer(

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from conductor import addresses, boots, claims, leftovers, observations
-from conductor.agents import speaking
+from conductor.agents import has_had, speaking
 from conductor.db.models import Host, Instance, Leftover, Step
 from conductor.plan import LIVE
 from conductor.turn import Turn
@@ -95,12 +95,26 @@ def _judge(
     instance = turn.get(Instance, instance_id)
     if instance is None or instance.deleted:
         return _judge_dead(turn, host, instance_id, instance, thing)
+    if thing and not _is_home(instance, host):
+        _can_be_here(turn, host, instance_id)
     if instance.busy or _is_cleaning(turn, instance, host):
         return _say(thing, "keep", 0, "an action is going on")
     _settle_guest(turn, instance, host, thing)
     instance = turn.get(Instance, instance_id)
     assert instance is not None
     return _judge_idle(turn, host, instance, thing, known)
+
+
+def _is_home(instance: Instance, host: Host) -> bool:
+    return host.name in (instance.host, instance.disk_host)
+
+
+def _can_be_here(turn: Turn, host: Host, instance_id: str) -> bool:
+    """Whether an instance may ever have come to a host; if not, a host that says so is noted."""
+    known = has_had(turn, host.name, instance_id)
+    if not known:
+        turn.refuse(f"Instance {instance_id} never was on host {host.name}.")
+    return known
 
 
 def _say(thing: Found | None, verdict: str, below: int, reason: str) -> Verdict | None:
@@ -124,12 +138,11 @@ def _judge_dead(
 def _judge_idle(
     turn: Turn, host: Host, instance: Instance, thing: Found | None, known: str | None
 ) -> Verdict | None:
-    home = host.name in (instance.host, instance.disk_host)
     if thing is None:
         _settle(turn, host, instance.id)
         _observe(turn, host, instance, Seen.GONE, known)
         return None
-    if not home:
+    if not _is_home(instance, host):
         if thing.seen in ALIVE:
             _bar(turn, host, instance)
         return _say(thing, "remove", instance.generation + 1, "it is elsewhere")
@@ -143,7 +156,12 @@ def _judge_idle(
 
 
 def _bar(turn: Turn, host: Host, instance: Instance) -> None:
-    """A machine is launched nowhere while a guest of it runs where it does not belong."""
+    """A machine is launched nowhere while a guest of it runs where it does not belong.
+
+    Only a host that may have one is believed: any other would keep machines off that are not its.
+    """
+    if not _can_be_here(turn, host, instance.id):
+        return
     turn.must(
         Instance, Instance.id == instance.id, Instance.busy.is_(None),
         Instance.host == instance.host, updated_at=turn.now,
@@ -274,13 +292,27 @@ def reconciled(turn: Turn, name: str, epoch: str, removed: list[Verdict]) -> Non
     :raises StaleEpoch: the caller is not the host's newest agent
     """
     host = speaking(turn, name, epoch)
-    gone = [verdict for verdict in removed if verdict.verdict == "remove"]
+    told = [verdict for verdict in removed if verdict.verdict == "remove"]
+    gone = [verdict for verdict in told if _given(turn, host, verdict)]
     for verdict in sorted(gone, key=lambda verdict: verdict.instance_id):
         turn.attempt(lambda v=verdict: _settle(turn, host, v.instance_id, v.below))  # type: ignore[misc]
     facts = (Host.name == name, Host.epoch == epoch, Host.state == "reconciling")
     turn.change(Host, *facts, state="up")
     if not any(row.kind == leftovers.INSTANCE for row in leftovers.on_host(turn, name)):
         addresses.end_quarantine(turn, name)
+
+
+def _given(turn: Turn, host: Host, verdict: Verdict) -> bool:
+    """Whether a host may have been told to remove that: never the disk that a machine has."""
+    instance = turn.get(Instance, verdict.instance_id)
+    if instance is None or instance.deleted:
+        return True
+    if not _is_home(instance, host):
+        return _can_be_here(turn, host, instance.id)
+    if verdict.below > instance.disk_generation:
+        turn.refuse(f"Host {host.name} was not told to remove instance {instance.id}.")
+        return False
+    return True
 
 
 def _settle(turn: Turn, host: Host, instance_id: str, below: int | None = None) -> None:
@@ -292,7 +324,7 @@ def _settle(turn: Turn, host: Host, instance_id: str, below: int | None = None) 
     if instance is not None and instance.busy:
         return
     left = _left_of(turn, host, instance_id)
-    home = instance is not None and host.name in (instance.host, instance.disk_host)
+    home = instance is not None and _is_home(instance, host)
     held = [] if home else [c for c in claims.held(turn, instance_id) if c.host == host.name]
     if instance is not None and (left or held):
         idle = (Instance.id == instance.id, Instance.busy.is_(None))

@@ -6,8 +6,8 @@ import datetime
 
 import sqlalchemy as sa
 
-from conductor import ending, plan
-from conductor.agents import speaking
+from conductor import ending, image_tickets, plan
+from conductor.agents import own_step, speaking
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.orders import work_order
 from conductor.turn import Turn
@@ -39,8 +39,8 @@ def start(turn: Turn, ref: StepRef) -> WorkOrder:
 
 
 def _named(turn: Turn, ref: StepRef) -> Step:
-    step = turn.get(Step, ref.step_id)
-    if step is None or (step.host, step.attempt) != (ref.host, ref.attempt):
+    step = own_step(turn, ref)
+    if step is None or step.attempt != ref.attempt:
         raise StepRefused(f"Step {ref.step_id} does not wait for {ref.host}.")
     return step
 
@@ -85,6 +85,7 @@ def _begin(
         _is_as_read(host),
         status="running",
         epoch=ref.epoch,
+        ticket=image_tickets.draw() if step.kind in LAUNCHING else None,
         started_at=step.started_at or turn.now,
     )
     if action.status == "accepted":
@@ -110,9 +111,9 @@ def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:
     :return: False when the step is no longer so
     """
     speaking(turn, ref.host, ref.epoch)
-    step = turn.get(Step, ref.step_id)
-    found = step and (step.host, step.attempt, step.status, step.epoch)
-    if step is None or found != (ref.host, ref.attempt, "running", recorded_epoch):
+    step = own_step(turn, ref)
+    found = step and (step.attempt, step.status, step.epoch)
+    if step is None or found != (ref.attempt, "running", recorded_epoch):
         return False
     if step.attempt >= turn.conf.max_attempts:
         ending.fail(turn, step, f"It was given up after {step.attempt} attempts.", None)
@@ -142,9 +143,9 @@ def progress(turn: Turn, told: Progress) -> None:
     """
     ref = told.step
     speaking(turn, ref.host, ref.epoch)
-    step = turn.get(Step, ref.step_id)
-    mine = (ref.host, ref.attempt, "running", ref.epoch)
-    if step is None or (step.host, step.attempt, step.status, step.epoch) != mine:
+    step = own_step(turn, ref)
+    mine = (ref.attempt, "running", ref.epoch)
+    if step is None or (step.attempt, step.status, step.epoch) != mine:
         raise StepRefused(f"Step {ref.step_id} no longer runs as attempt {ref.attempt}.")
     if told.done <= step.done:
         return

@@ -74,6 +74,7 @@ class Turn:
     :ivar call_timeout: seconds after which a call to a conductor has expired
     :ivar hints: sent after the commit
     :ivar told: logged after the commit: a text, and what it is about
+    :ivar refused: what the caller asked for and has no part in; kept also when the turn fails
     """
 
     session: Session
@@ -83,6 +84,7 @@ class Turn:
     call_timeout: float
     hints: list[Hint] = field(default_factory=list)
     told: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     _now: datetime.datetime | None = field(default=None, init=False, repr=False)
 
     @property
@@ -143,6 +145,11 @@ class Turn:
         :param about: fields of the log's records
         """
         self.told.append((text, about))
+
+    def refuse(self, text: str) -> None:
+        """Note that a part of what was asked is not the caller's, and was not done."""
+        if text not in self.refused:  # facts that moved have it said again
+            self.refused.append(text)
 
     def new_id(self) -> str:
         """A new random UUID."""
@@ -233,5 +240,6 @@ def each(
         try:
             answers[place] = {"ok": turn.attempt(lambda item=item: fn(item))}  # type: ignore[misc]
         except PaddockError as error:
+            turn.refuse(error.message)
             answers[place] = {"error": error.to_wire()}
     return [answers[place] for place in range(len(items))]

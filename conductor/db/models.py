@@ -156,7 +156,7 @@ class Host(Base):
     ``state``: ``up``, ``down`` (a verdict) or ``reconciling``. ``epoch`` is the newest agent
     process. ``own_zone`` is the one that its agent names, ``zone`` that of its aggregate if that
     has one. ``claimed_*`` sum up the rows of claims. ``booted_at`` is known where the machines that
-    ran before are to run again.
+    ran before are to run again. Of a ``revoked`` host nothing is believed; it is down.
     """
 
     __tablename__ = "hosts"
@@ -179,6 +179,7 @@ class Host(Base):
     disabled: Mapped[bool] = mapped_column(default=False)
     disabled_reason: Mapped[str | None]
     forced_down: Mapped[bool] = mapped_column(default=False)
+    revoked: Mapped[bool] = mapped_column(default=False)
     reconcile: Mapped[bool] = mapped_column(default=False)
     paused: Mapped[int] = mapped_column(default=0)
     nonce: Mapped[str | None] = mapped_column(Uuid)
@@ -333,7 +334,8 @@ class Step(Base):
     """One part of an action, on one host.
 
     ``status``: waiting (an earlier step is not done), accepted, running, succeeded, failed,
-    superseded. ``epoch`` is that of the agent process that started it.
+    superseded. ``epoch`` is that of the agent process that started it, ``ticket`` lets it read the
+    images that it needs.
     """
 
     __tablename__ = "steps"
@@ -352,6 +354,7 @@ class Step(Base):
     status: Mapped[str] = mapped_column(sa.String(16))
     attempt: Mapped[int] = mapped_column(default=1)
     epoch: Mapped[str | None] = mapped_column(Uuid)
+    ticket: Mapped[str | None] = mapped_column(sa.String(64))
     deadline: Mapped[datetime.datetime | None]
     hard_deadline: Mapped[datetime.datetime | None]
     hinted_at: Mapped[datetime.datetime | None]

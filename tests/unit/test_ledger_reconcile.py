@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from conductor.db.models import Host, Instance
+from conductor.db.models import Host, Instance, Step
 from conductor.reconcile import KEEPER
 from paddock.actions import Seen
 from paddock.errors import HostUnavailable
 from paddock.records import Found, Verdict, WorkOrder
 from tests.fixtures.lab import Lab
+from tests.fixtures.ledger import START
 from tests.fixtures.model_agent import Domain, work
 
 
@@ -24,6 +25,16 @@ def thing(vm: str, generation: int | None, *disks: int, seen: Seen = Seen.RUNNIN
     return Found(
         instance_id=vm, generation=generation, launched_by="a", seen=seen, disks=list(disks)
     )
+
+
+def once_on(lab: Lab, host: str, vm: str) -> None:
+    """Let the ledger remember work for an instance on a host."""
+    lab.ledger.add(
+        Step(
+            id=lab.ledger.new_id(), action_id="an old action", instance_id=vm, ordinal=0,
+            kind="launch", host=host, status="succeeded", created_at=START,
+        )
+    )  # fmt: skip
 
 
 def test_what_is_in_its_place_is_kept(lab: Lab) -> None:
@@ -217,6 +228,28 @@ def test_a_machine_that_ran_for_a_moment_though_it_is_off_stays_off(lab: Lab) ->
     assert lab.claims(vm) == {("h1", "disk")}
 
 
+def test_a_host_that_never_had_an_instance_keeps_it_from_nothing(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    vm = lab.off("h1")
+    lab.world.machines["h3"].domains[vm] = Domain(1, Seen.RUNNING, "an old action")
+    lab.agents["h3"].report(vm)
+    assert verdicts(lab, "h3")[vm].verdict == "remove"
+    assert f"Instance {vm} never was on host h3" in caplog.text
+    assert lab.left() == set()
+    lab.ledger.do(vm, "vm-poweron")
+
+
+def test_a_host_cannot_say_that_the_disk_of_its_machine_was_to_be_removed(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    vm, agent = lab.active("h1"), lab.agents["h1"]
+    never = Verdict(instance_id=vm, verdict="remove", below=99)
+    lab.ledger.agents.reconciled("h1", agent.epoch, [never])
+    assert f"Host h1 was not told to remove instance {vm}" in caplog.text
+    assert lab.claims(vm) == {("h1", "compute"), ("h1", "disk")}
+
+
 @pytest.mark.parametrize("off", [True, False])
 def test_a_guest_that_runs_where_it_does_not_belong_is_named_and_removed(
     lab: Lab, off: bool
@@ -224,6 +257,7 @@ def test_a_guest_that_runs_where_it_does_not_belong_is_named_and_removed(
     vm = lab.off("h1") if off else lab.active("h1")
     before = shown(lab, vm)
     agent, machine = lab.agents["h3"], lab.world.machines["h3"]
+    once_on(lab, "h3", vm)
     machine.domains[vm] = Domain(1, Seen.RUNNING, "an old action")
     agent.report(vm)
     assert "reconcile" in agent.beat().orders
@@ -240,6 +274,7 @@ def test_a_guest_that_runs_where_it_does_not_belong_is_named_and_removed(
 
 def test_a_fenced_hosts_stray_is_forgotten_and_nothing_else(lab: Lab) -> None:
     vm = lab.active("h1")
+    once_on(lab, "h3", vm)
     lab.world.machines["h3"].domains[vm] = Domain(1, Seen.RUNNING, "an old action")
     verdicts(lab, "h3")
     lab.ledger.change(Host, "h3", forced_down=True)

@@ -153,11 +153,12 @@ def test_a_question_is_answered_once_and_only_by_its_host(lab: Lab) -> None:
         agents.fetch_query("h2", lab.agents["h2"].epoch, query_id)
     order = agents.fetch_query("h1", lab.agents["h1"].epoch, query_id)
     assert (order.instance_id, order.params) == (vm, {"length": 5})
+    agents.answer("h2", lab.agents["h2"].epoch, query_id, {"ok": {"output": "forged"}})
     for said in ("first", "second"):
-        agents.answer("h1", lab.agents["h1"].epoch, query_id, {"ok": said})
+        agents.answer("h1", lab.agents["h1"].epoch, query_id, {"ok": {"output": said}})
     with pytest.raises(Forbidden):
         api.fetch_answer(lab.ledger.user("stranger", "elsewhere"), query_id)
-    assert api.fetch_answer(lab.ledger.member, query_id) == {"ok": "first"}
+    assert api.fetch_answer(lab.ledger.member, query_id) == {"ok": {"output": "first"}}
     assert lab.ledger.rows(sa.select(Query)) == []
 
 
