@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from conductor.broker_users import Rights, User, describe, hash_password
 from devstack.private import secret_file, write_private
 from devstack.processes import Record, Registry, wait_until
+from devstack.settings import Sections
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -27,7 +29,7 @@ CONTROL = SERVER.with_name("rabbitmqctl")
 GREETING = b"AMQP\x00\x00\x09\x01"
 
 CONFIGURATION = """\
-listeners.tcp.1 = {address}:{port}
+{listener}
 distribution.listener.interface = 127.0.0.1
 distribution.listener.port_range.min = {node_port}
 distribution.listener.port_range.max = {node_port}
@@ -38,6 +40,18 @@ disk_free_limit.absolute = 64MB
 raft.wal_max_size_bytes = 16777216
 loopback_users = none
 """
+
+PLAIN = "listeners.tcp.1 = {address}:{port}"
+ENCRYPTED = """\
+listeners.tcp = none
+listeners.ssl.1 = {address}:{port}
+ssl_options.cacertfile = {certificate}/cacert.pem
+ssl_options.certfile = {certificate}/cert.pem
+ssl_options.keyfile = {certificate}/key.pem
+ssl_options.verify = verify_none
+ssl_options.versions.1 = tlsv1.3
+ssl_options.versions.2 = tlsv1.2"""
+"""Clients show who they are by their passwords, so no certificates of theirs are asked for."""
 
 
 class BrokerFailed(Exception):
@@ -52,16 +66,25 @@ class Broker:
     :param port: its TCP port; the two after it are used on 127.0.0.1.
     :param node: the Erlang node's name, without a host.
     :param registry: where its processes are remembered; one of its own when left out.
+    :param certificate: the directory with its `cert.pem`, `key.pem` and `cacert.pem`, for TLS;
+        without, it speaks plain AMQP.
     """
 
     def __init__(
-        self, directory: Path, address: str, port: int, node: str, registry: Registry | None = None
+        self,
+        directory: Path,
+        address: str,
+        port: int,
+        node: str,
+        registry: Registry | None = None,
+        certificate: Path | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.address = address
         self.port = port
         self.node = f"{node}@localhost"
         self.registry = registry or Registry(self.directory)
+        self.certificate = certificate
 
     def start(self, users: Mapping[str, Rights] | None = None) -> None:
         """Start it, with these users beside those that it knows, and wait until it answers.
@@ -106,6 +129,13 @@ class Broker:
         name, password = quote(user, safe=""), quote(self._password(user), safe="")
         return f"rabbit://{name}:{password}@{self.address}:{self.port}/"
 
+    def settings(self) -> Sections:
+        """What its clients' configuration says beside their URLs."""
+        if self.certificate is None:
+            return {}
+        ca = self.certificate / "cacert.pem"
+        return {"oslo_messaging_rabbit": {"ssl": "true", "ssl_ca_file": ca}}
+
     def _password(self, user: str) -> str:
         return secret_file(self.directory / f"{user}.password")
 
@@ -116,8 +146,9 @@ class Broker:
         write_private(
             self.directory / "rabbitmq.conf",
             CONFIGURATION.format(
-                address=self.address,
-                port=self.port,
+                listener=(ENCRYPTED if self.certificate else PLAIN).format(
+                    address=self.address, port=self.port, certificate=self.certificate
+                ),
                 node_port=self.port + 1,
                 definitions=definitions,
             ),
@@ -158,11 +189,18 @@ class Broker:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection((self.address, self.port), timeout=1.0) as connection:
+            with self._connect() as connection:
                 connection.sendall(GREETING)
                 return connection.recv(1) == b"\x01"  # a method frame: Connection.Start
         except OSError:
             return False
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection((self.address, self.port), timeout=1.0)
+        if self.certificate is None:
+            return connection
+        context = ssl.create_default_context(cafile=self.certificate / "cacert.pem")
+        return context.wrap_socket(connection, server_hostname=self.address)
 
     def _last_words(self, record: Record) -> str:
         logs = [Path(record.log), *(self.directory / "log").glob("*.log")]

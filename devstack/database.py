@@ -27,6 +27,7 @@ PREPARE_SECONDS = 120.0
 BOUND = Path("/srv")
 BIND_AND_RUN = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 ADMINISTRATOR = "administrator"
+CERTIFICATE_FILES = ("cacert.pem", "cert.pem", "key.pem")
 
 
 class DatabaseFailed(RuntimeError):
@@ -40,6 +41,8 @@ class Server(ABC):
     :param address: the only address that the server listens on.
     :param port: its TCP port.
     :param registry: where its process is remembered; one of its own when left out.
+    :param certificate: the directory with its `cert.pem`, `key.pem` and `cacert.pem`: with it
+        every connection must be encrypted, and its clients verify it.
     """
 
     role: str
@@ -47,12 +50,18 @@ class Server(ABC):
     stop_signal = "SIGTERM"
 
     def __init__(
-        self, directory: Path, address: str, port: int, registry: Registry | None = None
+        self,
+        directory: Path,
+        address: str,
+        port: int,
+        registry: Registry | None = None,
+        certificate: Path | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.address = address
         self.port = port
         self.registry = registry or Registry(self.directory)
+        self.certificate = certificate
         self.cluster = self.directory / "cluster"
         self.root = os.geteuid() == 0
         self.home = BOUND if self.root else self.cluster
@@ -67,6 +76,7 @@ class Server(ABC):
             self._prepare(password)
         record = self.registry.find(self.role)
         if record is None:
+            self._take_certificate()
             command = self._as_user(self._server())
             record = self.registry.spawn(self.role, command, stop_signal=self.stop_signal)
         wait_until(lambda: self._answers() or not self.registry.alive(record), START_SECONDS)
@@ -90,7 +100,8 @@ class Server(ABC):
     def url(self, name: str) -> str:
         """The SQLAlchemy URL of a database made by `create_database`, password included."""
         password = quote(self._password(name))
-        return f"{self._dialect()}://{name}:{password}@{self.address}:{self.port}/{name}"
+        query = f"?{self._query()}" if self.certificate else ""
+        return f"{self._dialect()}://{name}:{password}@{self.address}:{self.port}/{name}{query}"
 
     def _password(self, name: str) -> str:
         return secret_file(self.directory / f"{name}.password")
@@ -113,8 +124,19 @@ class Server(ABC):
         secret.unlink()
         if made.returncode != 0:
             raise DatabaseFailed(f"{self.role} cannot make its data directory:\n{made.stderr}")
-        self._finish_preparing()
         (self.cluster / "prepared").touch()
+
+    def _take_certificate(self) -> None:
+        """Copy it to where the server's own user can read it."""
+        for name in CERTIFICATE_FILES if self.certificate else ():
+            target = self.cluster / name
+            write_private(target, (self._ca.with_name(name)).read_text())
+            self._give(target)
+
+    @property
+    def _ca(self) -> Path:
+        assert self.certificate is not None
+        return self.certificate / "cacert.pem"
 
     def _give(self, path: Path) -> None:
         if self.root:
@@ -133,9 +155,6 @@ class Server(ABC):
         bind = ["unshare", "--mount", "sh", "-c", BIND_AND_RUN, "sh", str(self.cluster), str(BOUND)]
         return [*bind, "setpriv", *identity, "--no-new-privs", *command]
 
-    def _finish_preparing(self) -> None:  # noqa: B027 (may be left as it is)
-        """What is left to do once the data directory is there."""
-
     @abstractmethod
     def _initialiser(self) -> list[str]: ...
 
@@ -144,6 +163,10 @@ class Server(ABC):
 
     @abstractmethod
     def _dialect(self) -> str: ...
+
+    @abstractmethod
+    def _query(self) -> str:
+        """What a URL says so that the server is verified."""
 
     @abstractmethod
     def _answers(self) -> bool: ...
@@ -180,6 +203,9 @@ class Postgres(Server):
             dbname="postgres",
             autocommit=True,
             connect_timeout=5,
+            **(
+                {"sslmode": "verify-full", "sslrootcert": str(self._ca)} if self.certificate else {}
+            ),
         )
 
     def _program(self, name: str) -> str:
@@ -197,9 +223,15 @@ class Postgres(Server):
             "--locale=C",
         ]
 
-    def _finish_preparing(self) -> None:
-        with (self.cluster / "data" / "pg_hba.conf").open("a") as rules:
-            rules.write("host all all samenet scram-sha-256\n")
+    def _query(self) -> str:
+        return f"sslmode=verify-full&sslrootcert={quote(str(self._ca), safe='')}"
+
+    def _write_rules(self) -> None:
+        """Let in whoever is near and knows a password, encrypted if there is a certificate."""
+        kind = "hostssl" if self.certificate else "host"
+        rules = self.cluster / "data" / "pg_hba.conf"
+        write_private(rules, f"{kind} all all samenet scram-sha-256\n")
+        self._give(rules)
 
     def _server(self) -> list[str]:
         settings = {
@@ -210,6 +242,13 @@ class Postgres(Server):
             "synchronous_commit": "on",
             "max_connections": 200,
         }
+        if self.certificate:
+            settings |= {
+                "ssl": "on",
+                "ssl_cert_file": self.home / "cert.pem",
+                "ssl_key_file": self.home / "key.pem",
+            }
+        self._write_rules()
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return [self._program("postgres"), "-D", str(self.home / "data"), *options]
 
@@ -252,7 +291,11 @@ class MariaDB(Server):
             password=secret_file(self.directory / "administrator.password"),
             autocommit=True,
             connect_timeout=5,
+            **({"ssl_ca": str(self._ca), "ssl_verify_identity": True} if self.certificate else {}),
         )
+
+    def _query(self) -> str:
+        return f"ssl_ca={quote(str(self._ca), safe='')}"
 
     def _initialiser(self) -> list[str]:
         return [
@@ -285,7 +328,15 @@ class MariaDB(Server):
             f"--pid-file={self.home / 'server.pid'}",
             "--skip-name-resolve",
             "--innodb-flush-log-at-trx-commit=1",
+            *self._encryption(),
         ]
+
+    def _encryption(self) -> list[str]:
+        if self.certificate is None:
+            return []
+        files = {"cert": "cert.pem", "key": "key.pem"}
+        options = [f"--ssl-{option}={self.home / name}" for option, name in files.items()]
+        return [*options, "--require-secure-transport=on", "--tls-version=TLSv1.2,TLSv1.3"]
 
     def _dialect(self) -> str:
         return "mysql+pymysql"

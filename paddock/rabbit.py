@@ -2,14 +2,16 @@
 
 Each message carries its sender's user in AMQP's ``user_id``, which RabbitMQ refuses when it is
 not the connection's own user. The receiver finds it in the context as ``auth_user``, whatever the
-sender wrote there. The rest here bounds waits that the driver leaves open: connecting for replies
-and for listening, noticing that it shall stop, sending a call whose time is over, and answering
-a caller again whose queue was away.
+sender wrote there. With ``ssl`` the broker's certificate and name are always verified. The rest
+here bounds waits that the driver leaves open: connecting for replies and for listening, noticing
+that it shall stop, sending a call whose time is over, and answering a caller again whose queue was
+away.
 """
 
 from __future__ import annotations
 
 import functools
+import ssl
 import uuid
 from typing import Any
 
@@ -24,11 +26,28 @@ GONE_SECONDS = 1.0
 """How long a caller whose queue is not there gets no answers; its next queue has the same name."""
 
 
+class _EachBroker(dict[str, Any]):
+    """Asks for the name of each broker: kombu puts the current one in only where it finds none,
+    and what it put in stays when it goes on to the next."""
+
+    def __getitem__(self, key: str) -> Any:
+        return None if key == "server_hostname" else super().__getitem__(key)
+
+
 class Connection(impl_rabbit.Connection):  # type: ignore[misc]
     """A connection whose messages name its user."""
 
     def __init__(self, conf: Any, url: Any, purpose: str, retry: int | None = None) -> None:
         super().__init__(conf, url, purpose, CONNECT_RETRIES if retry is None else retry)
+
+    def _fetch_ssl_params(self) -> Any:
+        """oslo.messaging's own verifies no names without ``ssl_ca_file``, or of several brokers."""
+        given = super()._fetch_ssl_params()
+        if not given:
+            return given
+        options = {} if given is True else given
+        required = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
+        return _EachBroker(options | required)
 
     def _set_current_channel(self, new_channel: Any) -> None:
         before = self._producer
