@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import falcon
 
@@ -15,6 +16,7 @@ from api import (
     health,
     hypervisors,
     identity,
+    image_files,
     images,
     os_services,
     server_parts,
@@ -35,6 +37,7 @@ from api.services import Service, ServiceAction, Services
 from api.tokens import Tokens
 from api.validation import Validation
 from api.wishes import Wishes
+from paddock import tickets
 from paddock.clients import AgentClients, CatalogClient, LedgerClient
 from paddock.errors import PaddockError
 
@@ -61,6 +64,7 @@ class Collaborators:
     :ivar longest: bytes of a request's body
     :ivar largest: rows of a page
     :ivar release: Paddock's
+    :ivar image_store: directory of the images
     :ivar patience: seconds to wait for a host's answer to a question
     """
 
@@ -77,6 +81,7 @@ class Collaborators:
     largest: int = 1000
     patience: float = 5.0
     release: str = "0"
+    image_store: Path = Path()
 
 
 def create_app(with_: Collaborators) -> App:
@@ -111,6 +116,9 @@ def build_routes(with_: Collaborators) -> Routes:
         **{COMPUTE + path: resource for path, resource in compute.items()},
         "/image/v2/images": images.Images(frame, with_.catalog, with_.largest),
         "/image/v2/images/{image_id}": images.Image(frame, with_.catalog),
+        f"{tickets.PATH}/{{checksum}}": image_files.ImageFile(
+            frame, with_.catalog, with_.image_store
+        ),
     }
     return {**routes, "/openapi.json": OpenApi(frame, routes, with_.release)}
 

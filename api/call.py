@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import falcon
@@ -29,6 +30,7 @@ class Call:
     :ivar version_error: why there is none, raised after authentication
     :ivar ctxt: the caller; anonymous on public resources
     :ivar subject: the token in ``X-Subject-Token``
+    :ivar ticket: the one in ``X-Paddock-Ticket``
     :ivar query: the query's values by name: strings, or lists for those that may repeat
     :ivar body: the body's document, validated
     :ivar verb: the one that the body names, where it names one
@@ -36,6 +38,7 @@ class Call:
     :ivar key: the idempotency key, empty when none was sent
     :ivar status: of the answer, where the handler chooses another than declared
     :ivar headers: what the handler adds to the answer
+    :ivar file: what the handler answers instead of a document
     """
 
     request_id: str = ""
@@ -50,6 +53,7 @@ class Call:
     version_error: Exception | None = None
     ctxt: RequestContext = field(default_factory=RequestContext)
     subject: str | None = None
+    ticket: str = ""
     query: Document = field(default_factory=dict)
     body: Document = field(default_factory=dict)
     verb: str = ""
@@ -57,6 +61,7 @@ class Call:
     key: str = ""
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    file: Path | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -105,6 +105,7 @@ def connect(conf: cfg.ConfigOpts, client: rpc.Client, cap: Cap) -> Collaborators
         largest=conf.api.max_limit,
         patience=conf.api.query_timeout,
         release=importlib.metadata.version("paddock"),
+        image_store=Path(conf.api.image_store),
     )
 
 

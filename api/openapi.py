@@ -9,10 +9,11 @@ from api import idempotency
 from api.call import Call, Document
 from api.microversions import MAXIMUM, MINIMUM, show
 from api.middleware import NEW_HEADER
-from api.operations import EVERYBODY, Frame, Operation, Resource, operation
+from api.operations import BINARY, EVERYBODY, Frame, Operation, Resource, operation
 from api.paths import COMPUTE
 from api.schemas.common import JSON, Body, Schema
 from api.validation import DIALECT, full_schema
+from paddock import tickets
 
 METHODS = ("get", "put", "post", "delete", "head")
 UUIDS = ("server_id", "image_id")
@@ -40,6 +41,13 @@ KEY: Document = {
     "description": f"{idempotency.DESCRIPTION}; the same request with the same key is done once "
     "and answered as it was",
     "schema": {"type": "string", "pattern": f"^{idempotency.PATTERN}$"},
+}
+TICKET: Document = {
+    "name": tickets.HEADER,
+    "in": "header",
+    "required": True,
+    "description": "what the host was given with its work",
+    "schema": {"type": "string"},
 }
 
 
@@ -91,10 +99,11 @@ class OpenApi(Resource):
         document: Document = {
             "operationId": f"{each.name}-{_slug(path)}",
             "summary": each.summary,
-            "responses": {str(each.status): {"description": "done or accepted"}} | _others(each),
+            "responses": {str(each.status): _usual(each)} | _others(each),
             "security": [] if method.upper() in resource.public else [{"token": []}],
         }
-        if parameters := _query(each) + ([KEY] if each.keyed else []):
+        own = [*([KEY] if each.keyed else []), *([TICKET] if each.binary else [])]
+        if parameters := _query(each) + own:
             document["parameters"] = parameters
         if each.body or each.verbs:
             document["requestBody"] = self._body(each)
@@ -138,6 +147,11 @@ def _parameters(path: str) -> Document:
 def _query(each: Operation) -> list[Document]:
     properties = each.query.schema["properties"] if each.query else {}
     return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+
+
+def _usual(each: Operation) -> Document:
+    found: Document = {"description": "done or accepted"}
+    return found | ({"content": {BINARY: {}}} if each.binary else {})
 
 
 def _others(each: Operation) -> Document:

@@ -1,4 +1,4 @@
-"""Images on this host: found in the store, verified once, made raw.
+"""Images on this host: found, verified once, made raw.
 
 Nothing here logs or takes locks, because drivers run in native threads under eventlet. Two
 launches that need the same image at once may both do the work; the last result stays.
@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
+from oslo_config import cfg
+
 from compute_agent.drivers.base import UNWATCHED, Work
+from compute_agent.helper import HelperFailed, run_helper
+from compute_agent.image_source import PART, ImageDirectory, ImageDownloads, ImageSource
 from compute_agent.keeping import settle
 from compute_agent.parts import Parts
 from compute_agent.sparse import CHUNK
@@ -26,22 +27,31 @@ from paddock.records import ImageSpec
 
 INFO_SECONDS = 30
 CONVERT_SECONDS = 3600
-WATCH_SECONDS = 0.05
-PART = ".part"
-"""Ends the names of files that are not whole."""
+
+
+def image_cache(conf: cfg.ConfigOpts, cache: Path) -> ImageCache:
+    """The images of an agent, from where its configuration says.
+
+    :param cache: a directory of this agent's own; made if need be
+    """
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options = conf.compute
+    source: ImageSource = ImageDirectory(Path(options.image_store))
+    if options.image_url:
+        source = ImageDownloads(options.image_url, options.image_ca, cache)
+    return ImageCache(source, cache)
 
 
 class ImageCache:
-    """The images of a store directory, as this host uses them.
+    """Images as this host uses them.
 
-    :param store: the directory of the images; only files below it are ever read
-    :param cache: a directory of this agent's own for stamps and converted images
+    :param source: where they come from
+    :param cache: a directory of this agent's own, which is there
     """
 
-    def __init__(self, store: Path, cache: Path) -> None:
-        self._store = store
+    def __init__(self, source: ImageSource, cache: Path) -> None:
+        self._source = source
         self._cache = cache
-        cache.mkdir(parents=True, exist_ok=True)
 
     def clear(self) -> None:
         """Remove what is not whole, before any worker begins: those that wrote it are gone."""
@@ -51,14 +61,19 @@ class ImageCache:
     def file(self, image: ImageSpec, work: Work = UNWATCHED) -> Path:
         """The image's own file, verified: what kernels and ramdisks need.
 
-        :raises HypervisorError: it is not in the store or has another checksum
+        :raises HypervisorError: it cannot be had or has another checksum
         :raises WorkCancelled: from ``work.check``
         """
-        path = self._locate(image)
+        return self._verified(image, Parts(work))
+
+    def _verified(self, image: ImageSpec, parts: Parts) -> Path:
+        _refuse_odd_checksum(image)
+        path = self._source.find(image, parts.begin())
         stamp = self._cache / f"{image.checksum}.verified"
         identity = _identity(path)
         if not stamp.exists() or stamp.read_text() != identity:
-            if _sha256(path, work) != image.checksum:
+            if _sha256(path, parts.begin()) != image.checksum:
+                self._source.forget(path)
                 raise HypervisorError(f"The image {image.name!r} has not the checksum it should.")
             _write(stamp, identity)
         return path
@@ -70,7 +85,7 @@ class ImageCache:
             refers to other files
         :raises WorkCancelled: from the work's ``check``; nothing is left
         """
-        path = self.file(image, parts.begin())
+        path = self._verified(image, parts)
         if image.disk_format == "raw":
             return path
         if image.disk_format != "qcow2":
@@ -82,15 +97,6 @@ class ImageCache:
         if not converted.exists():
             self._convert(path, converted, image.name, parts.begin())
         return converted
-
-    def _locate(self, image: ImageSpec) -> Path:
-        store = self._store.resolve()
-        path = (store / image.file).resolve()
-        if not path.is_relative_to(store) or not path.is_file():
-            raise HypervisorError(f"The file of the image {image.name!r} is not in the store.")
-        if len(image.checksum) != 64 or not set(image.checksum) <= set("0123456789abcdef"):
-            raise HypervisorError(f"The image {image.name!r} has no sha256 checksum.")
-        return path
 
     def _convert(self, path: Path, converted: Path, name: str, work: Work) -> None:
         info = json.loads(_qemu_img(["info", "--output=json", "-f", "qcow2", str(path)], name))
@@ -109,6 +115,12 @@ class ImageCache:
             Path(part).unlink(missing_ok=True)
 
 
+def _refuse_odd_checksum(image: ImageSpec) -> None:
+    """It names files."""
+    if len(image.checksum) != 64 or not set(image.checksum) <= set("0123456789abcdef"):
+        raise HypervisorError(f"The image {image.name!r} has no sha256 checksum.")
+
+
 def _refuse_references(info: dict[str, Any], name: str) -> None:
     specific = info.get("format-specific", {}).get("data", {})
     if info.get("backing-filename") or specific.get("data-file"):
@@ -116,36 +128,17 @@ def _refuse_references(info: dict[str, Any], name: str) -> None:
 
 
 def _qemu_img(arguments: list[str], name: str, watch: Callable[[], None] = lambda: None) -> bytes:
-    """What qemu-img says; it ends with this process.
+    """What qemu-img says.
 
     :param watch: called several times a second; what it raises ends qemu-img
     """
-    until = time.monotonic() + (CONVERT_SECONDS if arguments[0] == "convert" else INFO_SECONDS)
-    command = ["setpriv", "--pdeathsig", "KILL", "qemu-img", *arguments]
-    with TemporaryFile() as said, TemporaryFile() as complaint:
-        try:
-            with subprocess.Popen(command, stdout=said, stderr=complaint) as process:
-                _await(process, until, watch)
-        except OSError as error:
-            raise HypervisorError(f"qemu-img cannot be run: {error.strerror}.") from error
-        said.seek(0)
-        complaint.seek(0)
-        if process.returncode:
-            lines = complaint.read().decode("utf-8", "replace").strip().splitlines() or ["nothing"]
-            raise HypervisorError(f"qemu-img cannot read the image {name!r} as qcow2: {lines[-1]}")
-        return said.read()
-
-
-def _await(process: subprocess.Popen[bytes], until: float, watch: Callable[[], None]) -> None:
-    """Not by its own waiting: under eventlet that raises errors of a class that nobody knows."""
+    seconds = CONVERT_SECONDS if arguments[0] == "convert" else INFO_SECONDS
     try:
-        while process.poll() is None:
-            if time.monotonic() > until:
-                raise HypervisorError("qemu-img did not end in time.")
-            watch()
-            time.sleep(WATCH_SECONDS)
-    finally:
-        process.kill()
+        return run_helper(["qemu-img", *arguments], seconds, watch)
+    except HelperFailed as error:
+        raise HypervisorError(
+            f"qemu-img cannot read the image {name!r} as qcow2: {error}"
+        ) from error
 
 
 def _identity(path: Path) -> str:

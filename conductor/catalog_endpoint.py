@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from conductor import aggregates, flavors, hosts, images, networks, zones
+from conductor import aggregates, flavors, hosts, image_tickets, images, networks, zones
 from conductor.callers import check_current
 from conductor.identity import Identities
 from conductor.policy import Policy
@@ -106,6 +106,12 @@ class CatalogEndpoint:
     def get_images(self, ctxt: Context, key: str) -> Any:
         """See CatalogClient."""
         return self._read(ctxt, "get_image", lambda turn, asks: images.get(turn, asks, key))
+
+    @expose
+    def open_image(self, ctxt: Context, ticket: str, checksum: str) -> Any:
+        """See CatalogClient."""
+        self._senders.check_api(ctxt)
+        return wire(self._turns.read(lambda turn: image_tickets.open_image(turn, ticket, checksum)))
 
     @expose
     def list_networks(self, ctxt: Context, listing: Json) -> Any:

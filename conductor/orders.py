@@ -12,6 +12,7 @@ from paddock.records import DirectBoot, DiskSource, GuestSpec, ImageSpec, WorkOr
 def work_order(turn: Turn, step: Step, action: Action, instance: Instance) -> WorkOrder:
     """The order of a running step, from rows as they are now."""
     assert step.deadline is not None
+    ticket = f"{step.id}.{step.ticket}" if step.ticket else ""
     return WorkOrder(
         step_id=step.id,
         action_id=action.id,
@@ -20,7 +21,7 @@ def work_order(turn: Turn, step: Step, action: Action, instance: Instance) -> Wo
         attempt=step.attempt,
         seconds=max(0.0, (step.deadline - turn.now).total_seconds()),
         params=action.params,
-        guest=_guest(turn, action, instance),
+        guest=_guest(turn, action, instance, ticket),
         disk_generation=_disk_generation(step, action, instance),
         source=_source(turn, instance) if step.kind == StepKind.FETCH else None,
     )
@@ -40,7 +41,14 @@ def _disk_generation(step: Step, action: Action, instance: Instance) -> int:
     return instance.disk_generation
 
 
-def _guest(turn: Turn, action: Action, instance: Instance) -> GuestSpec:
+def images(turn: Turn, action: Action, instance: Instance) -> list[ImageSpec]:
+    """The images that a host needs for the action."""
+    guest = _guest(turn, action, instance, "")
+    boot = [guest.boot.kernel, guest.boot.ramdisk] if guest.boot else []
+    return [image for image in (guest.image, *boot) if image is not None]
+
+
+def _guest(turn: Turn, action: Action, instance: Instance, ticket: str) -> GuestSpec:
     """The image goes along only to make the first disk: a lost disk is never made anew."""
     image = turn.get(Image, instance.image_id or "")
     return GuestSpec(
@@ -51,14 +59,14 @@ def _guest(turn: Turn, action: Action, instance: Instance) -> GuestSpec:
         vcpus=instance.vcpus,
         memory_mb=instance.memory_mb,
         disk_gb=instance.disk_gb,
-        image=_spec(image) if image and action.verb == "create" else None,
+        image=_spec(image, ticket) if image and action.verb == "create" else None,
         ports=addresses.specs(turn, instance.id),
         metadata=instance.details.get("metadata", {}),
-        boot=_boot(turn, image) if image else None,
+        boot=_boot(turn, image, ticket) if image else None,
     )
 
 
-def _boot(turn: Turn, image: Image) -> DirectBoot | None:
+def _boot(turn: Turn, image: Image, ticket: str) -> DirectBoot | None:
     """The image's kernel and ramdisk, which are images, too."""
     if not image.properties.get("kernel_id"):
         return None
@@ -66,19 +74,21 @@ def _boot(turn: Turn, image: Image) -> DirectBoot | None:
     ramdisk = turn.get(Image, image.properties.get("ramdisk_id", ""))
     assert kernel is not None
     return DirectBoot(
-        kernel=_spec(kernel),
-        ramdisk=_spec(ramdisk) if ramdisk else None,
+        kernel=_spec(kernel, ticket),
+        ramdisk=_spec(ramdisk, ticket) if ramdisk else None,
         command_line=str(image.properties.get("os_command_line", "")),
     )
 
 
-def _spec(image: Image) -> ImageSpec:
+def _spec(image: Image, ticket: str) -> ImageSpec:
     return ImageSpec(
         id=image.id,
         name=image.name,
         file=image.file,
         disk_format=image.disk_format,
         checksum=image.checksum,
+        ticket=ticket,
+        size=image.size,
     )
 
 

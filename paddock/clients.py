@@ -42,6 +42,8 @@ CONTRACT = Contract(
             "HelloAnswer.rpc_version", "HeartbeatAnswer.rpc_version", "Ticket.rpc_version",
             "InstanceRecord.wanted_zone",
             "HostRecord.rpc_version", "Hello.booted", "Found.action_id", "Found.worked_on",
+            "HostRecord.revoked",
+            "open_image", "ImageSpec.ticket", "ImageSpec.size",
         ),
     }
 )  # fmt: skip
@@ -215,6 +217,11 @@ class CatalogClient:
     def delete(self, ctxt: RequestContext, collection: str, key: str) -> None:
         """Remove a thing."""
         self._caller.call(ctxt, f"delete_{collection}", key=key)
+
+    def open_image(self, ctxt: RequestContext, ticket: str, checksum: str) -> r.ImageSpec:
+        """The image with that checksum, for who works on the step of a ticket; NotFound."""
+        answer = self._caller.call(ctxt, "open_image", ticket=ticket, checksum=checksum)
+        return read(answer, r.ImageSpec)
 
     def pause_host(self, ctxt: RequestContext, key: str, reason: str | None) -> r.HostRecord:
         """Hold a host's pause in the caller's name."""

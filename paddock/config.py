@@ -38,6 +38,8 @@ API = [
                help="File with the certificate, and with those between it and its CA, in PEM form: "
                     "with it the API speaks HTTPS. Read when a process begins to serve."),
     cfg.StrOpt("tls_key", help="File (mode 0600) with the certificate's key."),
+    cfg.StrOpt("image_store", default="/var/lib/paddock/images",
+               help="Directory of the images, for hosts that have them from here."),
     cfg.IntOpt("max_body", default=114688, min=1024, help="Largest request body, in bytes."),
     cfg.IntOpt("max_limit", default=1000, min=1, help="Largest page of a list."),
     cfg.FloatOpt("query_timeout", default=5.0, min=0.1,
@@ -96,6 +98,9 @@ CONDUCTOR = [
                  help="Days after which ended actions and deleted instances are forgotten; "
                       "0 keeps them for ever."),
     cfg.StrOpt("default_zone", default="nova", help="Zone of hosts that name none."),
+    cfg.StrOpt("broker_control", default="rabbitmqctl --quiet",
+               help="Program and first arguments by which paddock-manage makes and removes the "
+                    "broker's users, on one of the broker's hosts."),
     cfg.StrOpt("policy_file", default="policy.yaml", help="oslo.policy overrides."),
 ]  # fmt: skip
 
@@ -120,7 +125,12 @@ COMPUTE = [
         ("leave", "they are stopped, until somebody starts them"),
         ("restart", "those that ran are started again, but for locked ones")],
         help="What becomes of this host's instances when it comes back after a loss of power."),
-    cfg.StrOpt("image_store", default="/var/lib/paddock/images", help="Directory of the images."),
+    cfg.StrOpt("image_store", default="/var/lib/paddock/images",
+               help="Directory of the images, where image_url is not set."),
+    cfg.StrOpt("image_url", help="The API from where images come, such as https://control1:8774: "
+                                 "then this host gets only those that it has work for."),
+    cfg.StrOpt("image_ca", help="File with the certificate that signed that API's, where it is "
+                                "not one that the system knows."),
     cfg.StrOpt("address", default="127.0.0.1", help="This host's address for other hosts."),
     cfg.IntOpt("reserved_memory_mb", default=512, min=0, help="MiB not given to guests."),
     cfg.IntOpt("reserved_disk_gb", default=1, min=0, help="GiB not given to guests."),

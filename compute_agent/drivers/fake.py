@@ -28,7 +28,7 @@ from compute_agent.drivers.base import (
 )
 from compute_agent.drivers.fake_control import FakeControl
 from compute_agent.drivers.fake_guest import FakeGuest, GuestFiles, boot
-from compute_agent.images import ImageCache
+from compute_agent.images import image_cache
 from paddock.actions import Seen
 from paddock.errors import GuestGone, HypervisorError
 from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Resources
@@ -49,7 +49,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         root = Path(conf.state_path).resolve() / "fake"
-        self._images = ImageCache(Path(conf.compute.image_store), root / "images")
+        self._images = image_cache(conf, root / "images")
         self._conf = conf
         self._guests = GuestFiles(root / "guests")
         self._disks = DiskStore(root / "disks", self._images)

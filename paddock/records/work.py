@@ -139,6 +139,8 @@ class ImageSpec(Record, frozen=True, kw_only=True):
     :ivar file: name below the image store
     :ivar disk_format: ``raw`` or ``qcow2``, stated and verified, never probed
     :ivar checksum: sha256 of the file, hexadecimal
+    :ivar ticket: lets who has it have the file from the API while the step runs
+    :ivar size: of the file, in bytes
     """
 
     id: str
@@ -146,6 +148,8 @@ class ImageSpec(Record, frozen=True, kw_only=True):
     file: str
     disk_format: str
     checksum: str
+    ticket: str = ""
+    size: int = 0
 
 
 class DirectBoot(Record, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import pytest
 from compute_agent.disks import GIB, DiskStore, directory_of
 from compute_agent.drivers.base import UNWATCHED, Work
 from compute_agent.drivers.fake import FakeDriver
+from compute_agent.image_source import ImageDirectory
 from compute_agent.images import ImageCache
 from compute_agent.parts import Parts
 from paddock.errors import HypervisorError, WorkCancelled
@@ -33,7 +34,8 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, images: Path) -> ImageCache:
-    return ImageCache(images, tmp_path / "cache")
+    (tmp_path / "cache").mkdir()
+    return ImageCache(ImageDirectory(images), tmp_path / "cache")
 
 
 @pytest.fixture
@@ -201,7 +203,7 @@ def test_a_new_disk_can_be_cancelled_at_every_point_and_leaves_nothing(
     store: DiskStore, images: Path, tmp_path: Path, kind: Callable[[Path], ImageSpec],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("compute_agent.images.WATCH_SECONDS", 0.001)
+    monkeypatch.setattr("compute_agent.helper.WATCH_SECONDS", 0.001)
     spec, allowed = kind(images), 0
     while True:
         asked = iter(range(allowed))

@@ -35,7 +35,7 @@ from compute_agent.drivers.libvirt.launcher import Launcher, Place
 from compute_agent.drivers.libvirt.network import Bridge, BridgeNetwork, UserNetwork
 from compute_agent.drivers.libvirt.notes import Notes
 from compute_agent.drivers.libvirt.probe import Measured, Probe
-from compute_agent.images import ImageCache
+from compute_agent.images import image_cache
 from paddock.actions import Seen
 from paddock.errors import GuestGone, GuestHung, HypervisorError
 from paddock.records import DiskSource, Found, GuestSpec, HostFacts
@@ -57,7 +57,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         root = Path(conf.state_path).resolve()
         self._conf = conf
         self._state = (embed.root_of(conf.libvirt.uri) or root) / probe.CACHE
-        self._images = ImageCache(Path(conf.compute.image_store), root / "images")
+        self._images = image_cache(conf, root / "images")
         self._disks = DiskStore(root / "disks", self._images)
         self._consoles = Consoles(root / "guests")
         self._notes = Notes(conf.host)

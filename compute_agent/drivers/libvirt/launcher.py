@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compute_agent.disks import DiskStore, readable
-from compute_agent.drivers.base import Launch
+from compute_agent.drivers.base import Launch, Work
 from compute_agent.drivers.libvirt import xml
 from compute_agent.drivers.libvirt.console import Consoles
 from compute_agent.drivers.libvirt.guest import Guest, Look
@@ -83,7 +83,7 @@ class Launcher:
 
     def _launch(self, domain: Guest, guest: GuestSpec, launch: Launch, undo: ExitStack) -> None:
         disk = self._have_disk(guest, launch, undo)
-        machine = self._describe(domain, guest, disk)
+        machine = self._describe(domain, guest, disk, launch.work)
         marks = Marks(
             cloud_id=launch.cloud_id,
             host=self._place.host,
@@ -120,7 +120,7 @@ class Launcher:
             disk.chmod(0o600)
         return disk
 
-    def _describe(self, domain: Guest, guest: GuestSpec, disk: Path) -> Machine:
+    def _describe(self, domain: Guest, guest: GuestSpec, disk: Path, work: Work) -> Machine:
         place, boot = self._place, guest.boot
         return Machine(
             name=domain.name,
@@ -132,8 +132,8 @@ class Launcher:
             disk=disk,
             cache=self._cache,
             console=place.consoles.path(guest.id),
-            kernel=place.images.file(boot.kernel) if boot else None,
-            ramdisk=place.images.file(boot.ramdisk) if boot and boot.ramdisk else None,
+            kernel=place.images.file(boot.kernel, work) if boot else None,
+            ramdisk=place.images.file(boot.ramdisk, work) if boot and boot.ramdisk else None,
         )
 
 
