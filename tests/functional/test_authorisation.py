@@ -174,7 +174,8 @@ class Site:
 
     def _values(self, path: str, verb: str, fresh: bool) -> dict[str, str]:
         values = {"key": "key", "image_id": self.image, "flavor_id": self.flavor,
-                  "service_id": self.service, "hypervisor_id": self.service}  # fmt: skip
+                  "service_id": self.service, "hypervisor_id": self.service,
+                  "checksum": "0" * 64}  # fmt: skip
         if "{server_id}" in path:
             values |= self._server_values(verb, fresh)
         if "{aggregate_id}" in path:
