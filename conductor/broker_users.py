@@ -7,7 +7,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 NOTHING = "^$"
 
@@ -58,27 +58,33 @@ class User:
     """A user of the broker.
 
     :param password_hash: what `hash_password` gives
+    :param limits: ``max-connections`` and ``max-channels``
     """
 
     rights: Rights
     password_hash: str
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
-def describe(users: Mapping[str, User]) -> dict[str, object]:
-    """The users of these names as RabbitMQ's definitions, which replace what it knew of them."""
+def describe(users: Mapping[str, User], vhost: str = "/") -> dict[str, object]:
+    """The users of these names as RabbitMQ's definitions, which replace what it knew of them.
+
+    :param vhost: the virtual host in which they have their rights
+    """
 
     def of(name: str, **values: str) -> dict[str, str]:
-        return {"user": name, "vhost": "/", **values}
+        return {"user": name, "vhost": vhost, **values}
 
     rights = {name: user.rights for name, user in users.items()}
     return {
-        "vhosts": [{"name": "/"}],
+        "vhosts": [{"name": vhost}],
         "users": [
             {
                 "name": name,
                 "password_hash": user.password_hash,
                 "hashing_algorithm": "rabbit_password_hashing_sha256",
                 "tags": [],
+                "limits": dict(user.limits),
             }
             for name, user in users.items()
         ],

@@ -40,7 +40,7 @@ def fill(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     """Fill a new cloud's database."""
     accounts = read_users(Path(arguments.users_file))
     subnet = _subnet(arguments)
-    with _ledger(conf) as turns:
+    with open_ledger(conf) as turns:
         turns.run(
             lambda turn: turn.attempt(
                 lambda: bootstrap.bootstrap(turn, Passwords(), accounts, subnet)
@@ -70,7 +70,7 @@ def add_user(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     def add(turn: Turn) -> None:
         bootstrap.ensure_account(turn, Passwords(), account, arguments.create_project)
 
-    with _ledger(conf) as turns:
+    with open_ledger(conf) as turns:
         turns.run(lambda turn: turn.attempt(lambda: add(turn)))
     _say(f"{account.name} is {account.role} in {account.project}.")
     return 0
@@ -96,7 +96,7 @@ def enable_user(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
 
 
 def _change_user(conf: cfg.ConfigOpts, name: str, done: str, **values: object) -> int:
-    with _ledger(conf) as turns:
+    with open_ledger(conf) as turns:
         turns.run(lambda turn: bootstrap.change_user(turn, name, **values))
     _say(f"{name} {done}; earlier tokens have ended.")
     return 0
@@ -106,7 +106,7 @@ def add_image(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     """Take an image into the store and list it."""
     if arguments.kernel is None and (arguments.ramdisk or arguments.command_line):
         raise BadRequest("--ramdisk and --command-line need --kernel.")
-    with _ledger(conf) as turns:
+    with open_ledger(conf) as turns:
         store = ImageStore(Path(arguments.store or conf.compute.image_store))
         disk = store.put(Path(arguments.file), arguments.format)
         kernel = store.put(Path(arguments.kernel), "aki") if arguments.kernel else None
@@ -134,7 +134,7 @@ def _boot(
 
 def list_services(conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
     """Show hosts and conductors."""
-    with _ledger(conf) as turns:
+    with open_ledger(conf) as turns:
         found = turns.read(lambda turn: hosts.list_page(turn, Listing()))
     heads = ["host", "binary", "zone", "state", "open", "age", "version", "rpc", "id"]
     _say(tabulate([_row(record) for record in found], headers=heads))
@@ -142,7 +142,8 @@ def list_services(conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
 
 
 def _row(record: HostRecord) -> list[str]:
-    closed = ["disabled"] * record.disabled + ["paused"] * bool(record.pauses)
+    facts = {"revoked": record.revoked, "disabled": record.disabled, "paused": record.pauses}
+    closed = [name for name, holds in facts.items() if holds]
     age = "" if record.age is None else f"{record.age:.0f} s"
     return [
         record.host,
@@ -199,7 +200,8 @@ def _database(conf: cfg.ConfigOpts) -> Iterator[Database]:
 
 
 @contextmanager
-def _ledger(conf: cfg.ConfigOpts) -> Iterator[Turns]:
+def open_ledger(conf: cfg.ConfigOpts) -> Iterator[Turns]:
+    """The ledger of a conductor's configuration; SchemaOutdated when it is not this release's."""
     with _database(conf) as database:
         yield Turns(database, conf, lambda _: None)
 

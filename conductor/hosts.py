@@ -81,6 +81,33 @@ def delete(turn: Turn, key: str) -> None:
     turn.drop(AggregateHost, AggregateHost.host == host.name)
 
 
+def is_known(turn: Turn, name: str) -> bool:
+    """Whether a compute host of that name ever said hello."""
+    return turn.get(Host, name) is not None
+
+
+def revoke(turn: Turn, name: str) -> bool:
+    """Believe a host's agent no more, and count the host as dead at once.
+
+    That is no fencing: its guests may run on, so what may be launched there stays barred elsewhere
+    until an administrator says ``forced_down``.
+
+    :return: False when there is no such host
+    """
+    known = turn.change(Host, Host.name == name, revoked=True, state="down", reconcile=True)
+    if known:
+        turn.tell(f"Host {name} is revoked")
+    return bool(known)
+
+
+def admit(turn: Turn, name: str) -> bool:
+    """Believe a revoked host's agent again; it is down until that has reconciled.
+
+    :return: False when the host was not revoked
+    """
+    return bool(turn.change(Host, Host.name == name, Host.revoked.is_(True), revoked=False))
+
+
 def _refuse_work(turn: Turn, host: str) -> None:
     there = sa.select(Step).where(Step.host == host, Step.status.in_(UNDONE))
     if turn.first(there):
@@ -182,6 +209,7 @@ def _show_host(turn: Turn, host: Host, running: int, pauses: Sequence[Pause]) ->
         disabled=host.disabled,
         disabled_reason=host.disabled_reason,
         forced_down=host.forced_down,
+        revoked=host.revoked,
         pauses=[_show_pause(pause) for pause in pauses if pause.host == host.name],
         last_heartbeat=iso(host.last_heartbeat),
         age=(turn.now - host.last_heartbeat).total_seconds(),

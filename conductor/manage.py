@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from oslo_config import cfg
 from sqlalchemy.exc import SQLAlchemyError
 
-from conductor import certificate_commands, commands, key_commands
+from conductor import certificate_commands, commands, host_commands, key_commands
 from conductor.certificates import CA_DAYS, DAYS, ROLES
 from paddock import config
 from paddock.errors import PaddockError
@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_image(topics)
     _add_user(topics)
     _add_key(topics)
+    _add_host(topics)
     _add_certs(topics)
     service = _topic(topics, "service", "services")
     _command(service, "list", "show hosts and conductors", commands.list_services)
@@ -129,6 +130,27 @@ def _add_certs(topics: commands.Topics) -> None:
                        help="another name or IP address of it; can be repeated")  # fmt: skip
     for one, days in ((made, CA_DAYS), (issue, DAYS)):
         one.add_argument("--days", type=int, default=days, help=f"until it ends ({days})")
+
+
+def _add_host(topics: commands.Topics) -> None:
+    host = _topic(topics, "host", "the credentials of compute hosts")
+    add = _command(
+        host, "add", "make a host's broker user and its agent's configuration, or renew them",
+        host_commands.add_host,
+    )  # fmt: skip
+    add.add_argument("name", help="the host's name in the cloud")
+    add.add_argument("--output", required=True, metavar="FILE",
+                     help="for the agent's configuration; must not be there yet")  # fmt: skip
+    add.add_argument("--broker-address", action="append", default=[], metavar="HOST:PORT",
+                     help="as the host reaches the broker, by default as in this transport_url; "
+                          "can be repeated")  # fmt: skip
+    add.add_argument("--definitions", action="store_true",
+                     help="print the user for 'rabbitmqctl import_definitions' elsewhere, and "
+                          "leave the broker alone")  # fmt: skip
+    revoke = _command(
+        host, "revoke", "cut a stolen host off; its guests may run on", host_commands.revoke_host
+    )
+    revoke.add_argument("name")
 
 
 def _topic(topics: commands.Topics, name: str, text: str) -> commands.Topics:

@@ -165,6 +165,7 @@ class HostRecord(Record, frozen=True, kw_only=True):
     :ivar total: resources the host has; :ivar claimed: what instances hold of them
     :ivar age: seconds since the last heartbeat
     :ivar rpc_version: the newest that it serves, as it last told
+    :ivar revoked: whether it was cut off, so that nothing of it is believed
     """
 
     id: str
@@ -189,6 +190,7 @@ class HostRecord(Record, frozen=True, kw_only=True):
     address: str
     extra: dict[str, Any] = {}
     rpc_version: RpcVersion = "1.0"
+    revoked: bool = False
 
 
 class ImageRecord(Record, frozen=True, kw_only=True):
