@@ -31,6 +31,7 @@ from compute_agent.runner import Runner  # noqa: E402
 from compute_agent.slots import Slots  # noqa: E402
 from compute_agent.watcher import Around  # noqa: E402
 from paddock import rpc  # noqa: E402
+from paddock.certificates import named  # noqa: E402
 from paddock.clients import ConductorClient  # noqa: E402
 from paddock.process import run  # noqa: E402
 from paddock.service import Closing, Part, Service  # noqa: E402
@@ -93,8 +94,9 @@ def assemble(
     performer = Performer(conf, identity, driver, slots, lease, memory)
     runner = Runner(conf, identity, conductor, performer, slots, lease)
     facts = Facts(
-        identity, driver, observer.on_change, directory / "facts", compute.heartbeat_interval
-    )
+        identity, driver, observer.on_change, directory / "facts", compute.heartbeat_interval,
+        named(conf),
+    )  # fmt: skip
     reconciler = Reconciler(around, facts, compute.heartbeat_interval)
     queries = Queries(identity, conductor, driver)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from compute_agent.drivers.base import Driver
 from compute_agent.epoch import Identity
 from compute_agent.keeping import keep, kept
 from paddock.actions import Seen
+from paddock.certificates import CERTIFICATES_END, first_end
 from paddock.errors import PaddockError
 from paddock.records import HostFacts, Resources
 from paddock.service import Timer
@@ -28,6 +29,7 @@ class Facts(Timer):
     :param on_change: what the driver calls when a guest changes by itself
     :param file: keeps the facts over restarts, since other hosts may use them meanwhile
     :param interval: seconds between questions
+    :param certificates: files whose first end is told, too, in ``extra``
     :ivar connected: whether the hypervisor has answered
     :ivar on_connect: called once, when it answers first
     """
@@ -39,6 +41,7 @@ class Facts(Timer):
         on_change: Callable[[str, Seen], None],
         file: Path,
         interval: float,
+        certificates: Sequence[Path] = (),
     ) -> None:
         super().__init__(self._ask, interval, "facts")
         self._identity = identity
@@ -48,6 +51,7 @@ class Facts(Timer):
         self.connected = False
         self._asked = time.monotonic()
         self._file = file
+        self._certificates = certificates
         self._latest = kept(file, HostFacts) or _nothing()
         self.on_connect: Callable[[], object] = lambda: None
 
@@ -74,11 +78,18 @@ class Facts(Timer):
         if not self._opened:
             self._driver.connect(self._identity.cloud_id, self._on_change)
             self._opened = True
-        self._keep(self._driver.facts())
+        self._keep(self._with_end(self._driver.facts()))
         self._asked = time.monotonic()
         if not self.connected:
             self.connected = True
             self.on_connect()
+
+    def _with_end(self, facts: HostFacts) -> HostFacts:
+        end = first_end(self._certificates)
+        if end is None:
+            return facts
+        extra = facts.extra | {CERTIFICATES_END: end.isoformat()}
+        return msgspec.structs.replace(facts, extra=extra)
 
     def _keep(self, facts: HostFacts) -> None:
         before, self._latest = self._latest, facts

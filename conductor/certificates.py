@@ -83,7 +83,7 @@ class Authority:
         name = _subject("CA", f"{ORGANISATION} CA")
         builder = _builder(name, name, key.public_key(), _checked(days))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        builder = builder.add_extension(_usage(signs_certificates=True), True)
+        builder = builder.add_extension(_ca_usage(), True)
         _write_key(self._key, key)
         _write(self._certificate, builder.sign(key, hashes.SHA256()))
 
@@ -109,7 +109,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_subject(role, name), authority.subject, key.public_key(), ends)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-        builder = builder.add_extension(_usage(signs_certificates=False), True)
+        # No KeyUsage: libvirt 9 wants RSA's keyEncipherment there, which RFC 8813 forbids for ours.
         builder = builder.add_extension(x509.ExtendedKeyUsage(ROLES[role]), False)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
         builder = builder.add_extension(
@@ -212,15 +212,15 @@ def _builder(
     )
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def _ca_usage() -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not signs_certificates,
+        digital_signature=False,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
         key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
+        key_cert_sign=True,
+        crl_sign=True,
         encipher_only=False,
         decipher_only=False,
     )

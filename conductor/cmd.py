@@ -26,6 +26,7 @@ from conductor.reaper import Reaper  # noqa: E402
 from conductor.senders import Senders  # noqa: E402
 from conductor.turn import Hint, Turns  # noqa: E402
 from paddock import rpc  # noqa: E402
+from paddock.certificates import named  # noqa: E402
 from paddock.clients import AgentClients, CatalogClient  # noqa: E402
 from paddock.context import RequestContext  # noqa: E402
 from paddock.errors import PaddockError  # noqa: E402
@@ -68,7 +69,7 @@ def build(conf: cfg.ConfigOpts, name: str, transport: rpc.Transport | None = Non
     agents = Agents(client)
     turns = Turns(database, conf, agents.hint)
     reaper = Reaper(turns, make_proof(conf, client, name), Pinger(turns, agents.ping))
-    presence = Presence(turns, conf.host, name)
+    presence = Presence(turns, conf.host, name, certificates=named(conf))
     presence.refuse_strangers()
     timers = [
         Timer(presence.note, conf.conductor.heartbeat_interval, "presence"),

@@ -12,7 +12,7 @@ from typing import Any
 from oslo_config import cfg
 from tabulate import tabulate
 
-from conductor import bootstrap, hosts, samples
+from conductor import bootstrap, expiry, hosts, samples
 from conductor.checkup import Checkup
 from conductor.db import schema
 from conductor.db.engine import sqlite_file
@@ -21,6 +21,7 @@ from conductor.image_store import ImageStore, Stored
 from conductor.passwords import Passwords
 from conductor.turn import Turn, Turns
 from conductor.users_file import read_password, read_users
+from paddock.certificates import named
 from paddock.errors import BadRequest
 from paddock.records import HostRecord, Listing
 
@@ -135,10 +136,17 @@ def _boot(
 def list_services(conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:
     """Show hosts and conductors."""
     with open_ledger(conf) as turns:
-        found = turns.read(lambda turn: hosts.list_page(turn, Listing()))
-    heads = ["host", "binary", "zone", "state", "open", "age", "version", "rpc", "id"]
+        found = turns.read(_services)
+    heads = ["host", "binary", "zone", "state", "open", "age", "version", "rpc", "certificates",
+             "id"]  # fmt: skip
     _say(tabulate([_row(record) for record in found], headers=heads))
+    if end := expiry.end_here(named(conf)):
+        _say(f"\nCertificates that this configuration names: the first ends on {end:%Y-%m-%d}.")
     return 0
+
+
+def _services(turn: Turn) -> list[HostRecord]:
+    return hosts.list_page(turn, Listing())
 
 
 def _row(record: HostRecord) -> list[str]:
@@ -154,6 +162,7 @@ def _row(record: HostRecord) -> list[str]:
         age,
         record.version,
         record.rpc_version,
+        f"to {end:%Y-%m-%d}" if (end := expiry.end_of(record)) else "",
         record.id,
     ]
 
@@ -163,12 +172,20 @@ def check(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     with _database(conf) as database:
         turns = Turns(database, conf, lambda _: None)
         checkup = Checkup(database, turns, arguments.wait)
-        found = checkup.look()
+        found = [*checkup.look(), *_ending(conf, turns, arguments.days)]
         done = checkup.repair() if found and arguments.repair else []
     for sentence in [*found, *done]:
         _say(sentence)
     _say(f"{len(found)} violations." if found else "All invariants hold.")
     return 1 if found else 0
+
+
+def _ending(conf: cfg.ConfigOpts, turns: Turns, days: float) -> list[str]:
+    """What ends soon of the certificates of hosts, of conductors, and of this configuration."""
+    now, found = turns.read(lambda turn: (turn.now, _services(turn)))
+    ends = [(f"{one.binary} on {one.host}", expiry.end_of(one)) for one in found]
+    here = ("this configuration", expiry.end_here(named(conf)))
+    return expiry.warnings([*ends, here], now, days)
 
 
 def config_sample(_conf: cfg.ConfigOpts, _arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from conductor.placement import is_dead
 from conductor.plan import UNDONE
 from conductor.turn import Moved, Turn
 from paddock.actions import PowerState
+from paddock.certificates import CERTIFICATES_END
 from paddock.context import RequestContext
 from paddock.errors import BadRequest, Conflict, NotFound
 from paddock.records import HostRecord, Listing, PauseRecord, Resources
@@ -254,6 +255,7 @@ def _show_conductor(turn: Turn, one: Conductor) -> HostRecord:
         hypervisor_version=0,
         uptime=int((turn.now - one.started_at).total_seconds()),
         address="",
+        extra={CERTIFICATES_END: iso(one.certificates_end)} if one.certificates_end else {},
         rpc_version=one.rpc_version,
     )
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from conductor import certificate_commands, commands, host_commands, key_commands
 from conductor.certificates import CA_DAYS, DAYS, ROLES
+from conductor.expiry import SOON_DAYS
 from paddock import config
 from paddock.errors import PaddockError
 
@@ -48,6 +49,8 @@ def _add_check(topics: commands.Topics) -> None:
                        help="count claims anew, and let hosts that differ reconcile")  # fmt: skip
     check.add_argument("--wait", type=float, default=10.0, metavar="SECONDS",
                        help="for the hosts to answer (10); 0 asks the ledger only")  # fmt: skip
+    check.add_argument("--days", type=float, default=SOON_DAYS, metavar="DAYS",
+                       help=f"warn of certificates that end so soon ({SOON_DAYS})")  # fmt: skip
 
 
 def _add_db(topics: commands.Topics) -> None:

@@ -6,11 +6,13 @@ import datetime
 import importlib.metadata
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from conductor.db.models import Conductor
 from conductor.turn import Turn, Turns
+from paddock.certificates import CERTIFICATES_END, first_end
 from paddock.clients import CONTRACT
 from paddock.errors import Conflict
 from paddock.versions import FIRST, is_foreign, lowest
@@ -24,16 +26,19 @@ class Presence:
     :param host: the host that it runs on
     :param name: tells it from others there; the same after a restart
     :param rpc_version: the newest that it serves
+    :param certificates: files whose first end is noted, too
     """
 
     def __init__(
-        self, turns: Turns, host: str, name: str, rpc_version: str = CONTRACT.version
-    ) -> None:
+        self, turns: Turns, host: str, name: str, rpc_version: str = CONTRACT.version,
+        certificates: Sequence[Path] = (),
+    ) -> None:  # fmt: skip
         self._turns = turns
         self._host = host
         self._id = str(uuid.uuid5(_NAMESPACE, f"{host}/{name}"))
         self._version = importlib.metadata.version("paddock")
         self._rpc_version = rpc_version
+        self._certificates = certificates
         self._started = False
         self._lowest = FIRST
 
@@ -57,8 +62,13 @@ class Presence:
         self._started = True
 
     def _note(self, turn: Turn) -> str:
-        told = {"version": self._version, "rpc_version": self._rpc_version}
-        values: dict[str, str | datetime.datetime] = {"last_heartbeat": turn.now, **told}
+        end = first_end(self._certificates)
+        values: dict[str, str | datetime.datetime | None] = {
+            "last_heartbeat": turn.now,
+            "version": self._version,
+            "rpc_version": self._rpc_version,
+            CERTIFICATES_END: end and end.replace(tzinfo=None),
+        }
         if not self._started:
             values["started_at"] = turn.now
         if not turn.change(Conductor, Conductor.id == self._id, **values):

@@ -1,4 +1,4 @@
-"""What is read of certificates: when they end."""
+"""What is read of certificates: when those end that a process's configuration names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
+from oslo_config import cfg
+
+CERTIFICATES_END = "certificates_end"
+"""The name, in what a host or a conductor tells, of the first end of its certificates."""
 
 
 def read(path: Path) -> list[x509.Certificate]:
@@ -21,13 +25,21 @@ def read(path: Path) -> list[x509.Certificate]:
         raise ValueError(f"{path} has no certificate in PEM form") from None
 
 
+def named(conf: cfg.ConfigOpts) -> list[Path]:
+    """The files with certificates that a configuration names."""
+    files = [*conf.certificates, conf.api.tls_certificate]
+    if pki := conf.libvirt.pki_path:
+        files += [f"{pki}/cacert.pem", f"{pki}/clientcert.pem"]
+    return [Path(file) for file in files if file]
+
+
 def end(path: Path) -> datetime.datetime:
     """When the first certificate in a file that ends does so, in UTC; see :func:`read`."""
     return min(one.not_valid_after_utc for one in read(path))
 
 
 def first_end(paths: Iterable[Path]) -> datetime.datetime | None:
-    """The earliest end of these files' certificates; None when there are none.
+    """The earliest end of these files' certificates, in UTC; None when there are none.
 
     A file that cannot be read counts as ended long ago: whoever needs it cannot read it either.
     """

@@ -18,6 +18,10 @@ DEFAULT = [
                     "the bus inside one process."),
     cfg.FloatOpt("call_timeout", default=5.0, min=0.1,
                  help="Seconds that a remote call may take as a whole."),
+    cfg.ListOpt("certificates", default=[],
+                help="Files with certificates that this machine uses, beside those that other "
+                     "options name (broker, database, libvirtd, their CA): 'service list' shows, "
+                     "and 'check' warns, when the first of them ends."),
     cfg.BoolOpt("debug", default=False, help="Log at level DEBUG."),
     cfg.StrOpt("log_file", help="Write the log to this file instead of standard error."),
     cfg.BoolOpt("log_json", default=False, help="Write each line of the log as a JSON object."),
@@ -154,7 +158,10 @@ LIBVIRT = [
                                       "prefix: 10.99.0.2/24."),
     cfg.StrOpt("gateway", help="Router that guests on the bridge are told; none by default."),
     cfg.StrOpt("migration_uri", help="URI by which other hosts reach this libvirtd; "
-                                     "by default qemu+tcp://<address>/system."),
+                                     "by default qemu+tls://<address>/system."),
+    cfg.StrOpt("pki_path", help="Directory with cacert.pem, clientcert.pem and clientkey.pem, by "
+                                "which other hosts' libvirtds know this host; by default those "
+                                "places below /etc/pki that libvirt itself has."),
     cfg.FloatOpt("call_timeout", default=30.0, min=1,
                  help="Seconds after which a hypervisor call counts as hung."),
 ]  # fmt: skip

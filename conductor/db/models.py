@@ -204,7 +204,8 @@ class Pause(Base):
 
 
 class Conductor(Base):
-    """A conductor process; ``rpc_version`` is the newest that it serves."""
+    """A conductor process; ``rpc_version`` is the newest that it serves, ``certificates_end`` when
+    the first certificate of its configuration ends."""
 
     __tablename__ = "conductors"
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
@@ -213,6 +214,7 @@ class Conductor(Base):
     rpc_version: Mapped[str] = mapped_column(sa.String(16), server_default="1.0")
     started_at: Mapped[datetime.datetime]
     last_heartbeat: Mapped[datetime.datetime]
+    certificates_end: Mapped[datetime.datetime | None]
 
 
 class Aggregate(Base):

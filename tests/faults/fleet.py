@@ -239,6 +239,7 @@ class LibvirtHost(FaultHost):
         return {
             "libvirt": {
                 "uri": "qemu:///system",
+                "migration_uri": f"qemu+tcp://{self.host.address}/system",
                 "network": "bridge",
                 "bridge": BRIDGE,
                 "uplink": self.host.data_interface,

@@ -195,8 +195,18 @@ def test_only_a_guest_that_has_gone_is_left_out_of_what_was_found() -> None:
 def test_another_hosts_store_has_no_program_run_here() -> None:
     store = "qemu+ssh://h2/system?pool=paddock"
     assert read_store(store) == ("qemu+ssh://h2/system", "paddock")
-    with pytest.raises(HypervisorError):
-        read_store(f"{store}&command=/bin/false")
+    for more in ("command=/bin/false", "pkipath=/tmp", "no_verify=1"):
+        with pytest.raises(HypervisorError):
+            read_store(f"{store}&{more}")
+
+
+def test_a_store_is_read_with_this_hosts_own_certificate() -> None:
+    store = "qemu+tls://h2/system?pool=paddock"
+    assert read_store(store) == ("qemu+tls://h2/system", "paddock")
+    own = ("qemu+tls://h2/system?pkipath=/etc/paddock/my%20pki", "paddock")
+    assert read_store(store, "/etc/paddock/my pki") == own
+    ssh = store.replace("tls", "ssh")
+    assert read_store(ssh, "/etc/paddock/pki") == read_store(ssh)
 
 
 def test_the_probe_guest_is_heard_and_shows_what_it_can(probe: Probe) -> None:

@@ -46,6 +46,7 @@ class HostsLab(LibvirtLab):
         options = {
             host.name: {
                 "uri": f"qemu+tcp://{host.address}/system",
+                "migration_uri": f"qemu+tcp://{host.address}/system",
                 "network": "bridge",
                 "bridge": "brdata",
                 "bridge_address": f"{host.data_address}/24",

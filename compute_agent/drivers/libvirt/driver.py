@@ -209,7 +209,8 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def fetch(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
         """See the base."""
-        mover.fetch(self._disks, guest.id, source, generation, work, self._connection.seconds)
+        seconds, pki_path = self._connection.seconds, self._conf.libvirt.pki_path
+        mover.fetch(self._disks, guest.id, source, generation, work, seconds, pki_path)
 
     def _ask(self, domain: Guest, wait: float, work: Work) -> bool:
         """Ask the guest to shut down until it has, or ``wait`` seconds are over."""

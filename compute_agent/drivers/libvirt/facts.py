@@ -27,7 +27,7 @@ def store_uri(conf: cfg.ConfigOpts, root: Path) -> str:
     """
     if is_local(conf.compute.address):
         return f"file://{quote(str(root))}"
-    uri = conf.libvirt.migration_uri or f"qemu+tcp://{conf.compute.address}/system"
+    uri = conf.libvirt.migration_uri or f"qemu+tls://{conf.compute.address}/system"
     return f"{uri}{'&' if '?' in uri else '?'}pool={POOL}"
 
 

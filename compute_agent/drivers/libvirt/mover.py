@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import libvirt
 
@@ -24,9 +24,10 @@ from paddock.errors import GuestHung, HypervisorError
 from paddock.records import DiskSource
 
 SCHEMES = ("qemu+tcp", "qemu+tls", "qemu+ssh", "qemu+unix")
-PARAMETERS = frozenset({"pool", "pkipath", "socket", "mode", "keyfile", "known_hosts",
+PARAMETERS = frozenset({"pool", "socket", "mode", "keyfile", "known_hosts",
                         "known_hosts_verify", "sshauth", "no_tty"})  # fmt: skip
-"""What such a URI may say. Another host made it: libvirt's ``command`` would run here."""
+"""What such a URI may say. Another host made it: libvirt's ``command`` would run here, and whom
+this host believes is not that one's to say (``pkipath``, ``no_verify``)."""
 UNPROTECTED = "qemu+tcp"
 """Nothing but TCP's own sum would tell that a byte changed on its way; the others sign theirs."""
 CHUNK = 256 * 1024
@@ -54,24 +55,25 @@ def share(conn: Any, directory: Path) -> None:
 
 def fetch(
     disks: DiskStore, instance_id: str, source: DiskSource, generation: int, work: Work,
-    seconds: float,
+    seconds: float, pki_path: str | None = None,
 ) -> None:  # fmt: skip
     """See :meth:`compute_agent.drivers.base.DiskMover.fetch`.
 
     :param seconds: without a byte, after which the other host counts as hung
+    :param pki_path: where this host's certificate for qemu+tls lies; libvirt's places by default
     """
     name = f"{instance_id}.g{source.generation}.raw"
     if source.store.startswith("file:"):
         disks.receive(directory_of(source.store) / name, instance_id, generation, work)
         return
-    uri, pool = read_store(source.store)
+    uri, pool = read_store(source.store, pki_path)
     disks.receive_by(
         lambda target: _Download(uri, pool, name, target).run(work, seconds),
         instance_id, generation, work,
     )  # fmt: skip
 
 
-def read_store(store: str) -> tuple[str, str]:
+def read_store(store: str, pki_path: str | None = None) -> tuple[str, str]:
     """The libvirt URI and the pool's name in a store's URI; HypervisorError for any other."""
     parts = urlsplit(store)
     query = parse_qsl(parts.query)
@@ -79,8 +81,10 @@ def read_store(store: str) -> tuple[str, str]:
     strange = any(key not in PARAMETERS for key, _value in query)
     if parts.scheme not in SCHEMES or not pool or strange:
         raise HypervisorError(f"The store {store!r} is not one that this host can read.")
-    rest = urlencode([(key, value) for key, value in query if key != "pool"])
-    return urlunsplit(parts._replace(query=rest)), pool
+    rest = [(key, value) for key, value in query if key != "pool"]
+    if parts.scheme == "qemu+tls" and pki_path:
+        rest.append(("pkipath", pki_path))
+    return urlunsplit(parts._replace(query=urlencode(rest, safe="/", quote_via=quote))), pool
 
 
 class _Download:

@@ -162,6 +162,7 @@ def _create_hosts() -> None:
         must("rpc_version", sa.String(16), server_default="1.0"),
         must("started_at", MOMENT),
         must("last_heartbeat", MOMENT),
+        may("certificates_end", MOMENT),
     )
     table(
         "hosts",
