@@ -1,4 +1,4 @@
-"""A small client of a stack's own API, for the demo and the status; plain HTTP."""
+"""A small client of a stack's own API, for the demo and the status."""
 
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ class Api:
     """
 
     def __init__(self, clouds: Path, cloud: str) -> None:
-        self._auth: dict[str, str] = read_clouds(clouds)[cloud]["auth"]
+        entry = read_clouds(clouds)[cloud]
+        self._auth: dict[str, str] = entry["auth"]
         self._session = requests.Session()
+        self._session.verify = entry.get("cacert", True)
         self._session.trust_env = False  # no proxy stands before the own machine
         self._session.headers["X-OpenStack-Nova-API-Version"] = MICROVERSION
         self.token = ""

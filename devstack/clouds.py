@@ -17,14 +17,15 @@ USERS = {
 """Cloud → user name, project name, role in that project."""
 
 
-def write_clouds(path: Path, url: str) -> dict[str, Any]:
+def write_clouds(path: Path, url: str, ca: Path | None = None) -> dict[str, Any]:
     """Write the file (mode 0600), with the passwords that it had or else new random ones.
 
     :param url: scheme, host and port of the API.
+    :param ca: the file with the certificate of the CA that the API's is of, for https.
     :returns: the clouds by name, as written.
     """
     known = read_clouds(path) if path.exists() else {}
-    clouds = {cloud: _entry(cloud, url, _password(known.get(cloud))) for cloud in USERS}
+    clouds = {cloud: _entry(cloud, url, _password(known.get(cloud)), ca) for cloud in USERS}
     _write(path, {"clouds": clouds})
     return clouds
 
@@ -58,7 +59,7 @@ def _password(entry: dict[str, Any] | None) -> str:
     return str(entry["auth"]["password"]) if entry else f"p{secrets.token_urlsafe(24)}"
 
 
-def _entry(cloud: str, url: str, password: str) -> dict[str, Any]:
+def _entry(cloud: str, url: str, password: str, ca: Path | None) -> dict[str, Any]:
     user, project, _ = USERS[cloud]
     return {
         "auth": {
@@ -72,4 +73,5 @@ def _entry(cloud: str, url: str, password: str) -> dict[str, Any]:
         "region_name": "paddock",
         "interface": "public",
         "identity_api_version": 3,
+        **({"cacert": str(ca)} if ca else {}),
     }

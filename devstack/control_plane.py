@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from devstack.api import Api
+from devstack.certificates import Certificates
 from devstack.clouds import write_clouds, write_users
 from devstack.guest.build import GuestImages
 from devstack.place import API_ADDRESS, Place, StackFailed, program
@@ -28,6 +29,8 @@ class ControlPlane:
     :param database_url: the database's URL
     :param port: the API's TCP port
     :param options: group → option → value for the conductors and the API, beside their own
+    :param shared: the same for every process, agents too
+    :param certificates: gives the API one, which then speaks HTTPS
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class ControlPlane:
         database_url: str,
         port: int,
         options: Options | None = None,
+        shared: Sections | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self._place = place
         self._registry = registry
@@ -45,10 +50,13 @@ class ControlPlane:
         self._database = {"connection": database_url}
         self._port = port
         self._options = options or {}
+        self._shared = shared or {}
+        self._certificates = certificates
 
     def prepare(self, network: GuestNetwork, guest: GuestImages | None) -> None:
         """Write the users down, and fill the database with what the demo needs."""
-        clouds = write_clouds(self._place.clouds, f"http://{API_ADDRESS}:{self._port}")
+        scheme, ca = ("https", self._certificates.ca) if self._certificates else ("http", None)
+        clouds = write_clouds(self._place.clouds, f"{scheme}://{API_ADDRESS}:{self._port}", ca)
         write_users(self._place.users, clouds)
         Preparation(self._place, self._conductor(CONDUCTORS[0])).run(network, guest)
 
@@ -64,7 +72,10 @@ class ControlPlane:
 
     def start_api(self) -> None:
         """Start the API unless it runs."""
-        serve = {"listen": API_ADDRESS, "port": self._port, "workers": API_WORKERS}
+        serve: dict[str, Any] = {"listen": API_ADDRESS, "port": self._port, "workers": API_WORKERS}
+        if self._certificates:
+            made = self._certificates.of("api", "api", API_ADDRESS, "localhost")
+            serve |= {"tls_certificate": made / "cert.pem", "tls_key": made / "key.pem"}
         own: Sections = {
             "api": serve | dict(self._options.get("api", {})),
             "identity": {"key_file": self._place.token_key},
@@ -79,7 +90,8 @@ class ControlPlane:
                 "state_path": self._place.state(name),
                 "transport_url": self._broker_url(name),
                 **self._options.get("DEFAULT", {}),
-            }
+            },
+            **self._shared,
         }
 
     def wait_ready(self, hosts: Collection[str]) -> None:

@@ -11,26 +11,42 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devstack import network
 from devstack.processes import Record, Registry, end, wait_until
 from devstack.say import last_line
 
+if TYPE_CHECKING:  # what takes hosts down needs the standard library only
+    from devstack.certificates import Certificates
+
 LIBVIRT_TCP_PORT = 16509
+LIBVIRT_TLS_PORT = 16514
 READY_SECONDS = 30.0
 NAMESPACE = uuid.UUID("6c0f6f0e-59d6-4b7c-9a1f-5d2a2f0c7f11")
 HOST_SCRIPT = Path(__file__).with_name("host.sh")
 LIBVIRTD_CONF = """\
-listen_tls = 0
-listen_tcp = 1
+{listen}
 listen_addr = "{address}"
-auth_tcp = "none"
 auth_unix_rw = "none"
 unix_sock_rw_perms = "0700"
 host_uuid = "{uuid}"
 min_workers = 20
 log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
+PLAIN = """\
+listen_tls = 0
+listen_tcp = 1
+auth_tcp = "none\""""
+ENCRYPTED = """\
+listen_tls = 1
+listen_tcp = 0
+auth_tls = "none"
+ca_file = "{certificate}/cacert.pem"
+cert_file = "{certificate}/cert.pem"
+key_file = "{certificate}/key.pem"
+tls_allowed_dn_list = ["O=Paddock,OU=host,CN=*"]"""
+"""Only hosts are let in: GnuTLS does not ask what a client's certificate is good for."""
 QEMU_CONF = """\
 user = "root"
 group = "root"
@@ -54,14 +70,23 @@ class HostNet:
         are made from its path, so two checkouts on one machine do not meet.
     :param size: how many hosts there are, at most network.MOST_HOSTS.
     :param registry: where the hosts' processes are remembered; one of its own when left out.
+    :param certificates: gives each host its own, with which the libvirtds verify each other; when
+        left out they speak plain TCP to everybody.
     """
 
-    def __init__(self, directory: Path, size: int = 3, registry: Registry | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        registry: Registry | None = None,
+        certificates: "Certificates | None" = None,
+    ) -> None:
         if not 1 <= size <= network.MOST_HOSTS:
             raise ValueError(f"the number of hosts must be 1 to {network.MOST_HOSTS}, not {size}")
         self.directory = directory.resolve()
         self.size = size
         self.registry = registry or Registry(self.directory)
+        self.certificates = certificates
         self.prefix = network.prefix(self.directory)
         self.control_bridge = f"{self.prefix}c"
         self.data_bridge = f"{self.prefix}d"
@@ -142,6 +167,17 @@ class Host:
         return self.net.plan.control(self.number)
 
     @property
+    def certificate(self) -> Path | None:
+        """The directory of its own certificate, which is also its `pkipath`."""
+        made = self.net.certificates
+        return made.of("host", self.name, self.address) if made else None
+
+    @property
+    def libvirt_port(self) -> int:
+        """The TCP port of its libvirtd."""
+        return LIBVIRT_TLS_PORT if self.net.certificates else LIBVIRT_TCP_PORT
+
+    @property
     def data_address(self) -> str:
         """The address that its own bridge towards the guests may have."""
         return self.net.plan.data(self.number)
@@ -188,7 +224,7 @@ class Host:
     def ready(self) -> bool:
         """Whether libvirtd answers now."""
         try:
-            socket.create_connection((self.address, LIBVIRT_TCP_PORT), timeout=2).close()
+            socket.create_connection((self.address, self.libvirt_port), timeout=2).close()
         except OSError:
             return False
         return self.virsh("uri").returncode == 0
@@ -244,8 +280,10 @@ class Host:
         identity = uuid.uuid5(NAMESPACE, str(self.directory))
         self.machine_id_file.write_text(f"{identity.hex}\n")
         etc = self.directory / "etc"
+        certificate = self.certificate
+        listen = ENCRYPTED.format(certificate=certificate) if certificate else PLAIN
         (etc / "libvirtd.conf").write_text(
-            LIBVIRTD_CONF.format(address=self.address, uuid=identity)
+            LIBVIRTD_CONF.format(listen=listen, address=self.address, uuid=identity)
         )
         (etc / "qemu.conf").write_text(QEMU_CONF.format(address=self.address))
 

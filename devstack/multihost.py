@@ -4,6 +4,7 @@ import os
 
 from conductor.broker_users import agent_rights, api_rights, conductor_rights
 from devstack.broker import Broker, BrokerFailed
+from devstack.certificates import Certificates
 from devstack.control_plane import CONDUCTORS, ControlPlane
 from devstack.database import Postgres
 from devstack.guest.build import build
@@ -34,7 +35,8 @@ class Multihost:
         self.place = place
         self.size = size
         self.registry = Registry(place.directory)
-        self.net = HostNet(place.directory, size, self.registry)
+        self.certificates = Certificates(place.certificates)
+        self.net = HostNet(place.directory, size, self.registry, self.certificates)
 
     def start(self) -> None:
         """Start all that is not running yet, and wait until every host has sent a heartbeat.
@@ -53,8 +55,10 @@ class Multihost:
         self._start_database()
         self._start_hosts()
         self._control = ControlPlane(
-            self.place, self.registry, self.broker.url, self.database.url(DATABASE), api_port()
-        )
+            self.place, self.registry, self.broker.url, self.database.url(DATABASE), api_port(),
+            {"DEFAULT": {"certificates": self._servers_certificates()}},
+            self.broker.settings(), self.certificates,
+        )  # fmt: skip
         self._control.prepare(self._guest_network(), guest)
         with step("Starting the API, the conductors and the agents"):
             self._control.start()
@@ -75,7 +79,10 @@ class Multihost:
     def _start_broker(self) -> None:
         directory = self.place.directory / "broker"
         port = FIRST_BROKER_PORT + 4 * self.net.plan.subnet
-        self.broker = Broker(directory, self.net.address, port, self.net.prefix, self.registry)
+        made = self.certificates.of("broker", "control", self.net.address)
+        self.broker = Broker(
+            directory, self.net.address, port, self.net.prefix, self.registry, made
+        )
         rights = {"api": api_rights("api")}
         rights |= {name: conductor_rights(name) for name in CONDUCTORS}
         rights |= {host.name: agent_rights(host.name) for host in self.net.hosts()}
@@ -84,10 +91,17 @@ class Multihost:
 
     def _start_database(self) -> None:
         directory = self.place.directory / "postgres"
-        self.database = Postgres(directory, self.net.address, DATABASE_PORT, self.registry)
+        made = self.certificates.of("database", "control", self.net.address)
+        self.database = Postgres(directory, self.net.address, DATABASE_PORT, self.registry, made)
         with step("Starting PostgreSQL"):
             self.database.start()
             self.database.create_database(DATABASE)
+
+    def _servers_certificates(self) -> str:
+        """What every process is to tell the end of."""
+        servers = [self.broker.certificate, self.database.certificate]
+        files = [self.certificates.ca, *(made / "cert.pem" for made in servers if made)]
+        return ",".join(map(str, files))
 
     def _start_hosts(self) -> None:
         with step(f"Starting {self.size} hosts with their libvirtd"):
@@ -122,6 +136,7 @@ class Multihost:
             },
             "libvirt": {
                 "uri": "qemu:///system",
+                "pki_path": host.certificate,
                 "network": "bridge",
                 "bridge": "brdata",
                 "uplink": host.data_interface,

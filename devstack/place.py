@@ -59,6 +59,11 @@ class Place:
         return self.directory / "etc" / "token.key"
 
     @property
+    def certificates(self) -> Path:
+        """The stack's own certificate authority and what it issued."""
+        return self.directory / "certs"
+
+    @property
     def policy(self) -> Path:
         """Overrides of the policy, if there are any."""
         return self.directory / "etc" / "policy.yaml"

@@ -1,0 +1,92 @@
+"""libvirt's channel between hosts: who is let in, who is believed, and that nothing is plain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devstack import packages
+from devstack.certificates import Certificates
+from devstack.hosts import LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT, Host, HostNet
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostNet]:
+    """Two hosts whose libvirtds speak TLS only."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may make namespaces")
+    if absent := packages.missing(packages.needed("multihost")):
+        pytest.skip(f"Debian packages are missing: {' '.join(absent)}")
+    root = tmp_path_factory.mktemp("tls-hosts")
+    net = HostNet(root, 2, certificates=Certificates(root / "certs"))
+    try:
+        net.up()
+        for host in net.hosts():
+            host.up()
+        for host in net.hosts():
+            host.wait_ready()
+        yield net
+    finally:
+        net.destroy()
+        net.registry.stop_strays()
+
+
+def ask(host: Host, name: str, pki: Path) -> str:
+    """What another host's libvirtd answers to one on ``host``; empty when there is no answer."""
+    uri = f"qemu+tls://{name}/system?pkipath={pki}"
+    return host.run(["virsh", "--connect", uri, "hostname"]).stdout.strip()
+
+
+def client_files(directory: Path) -> Path:
+    """A certificate's files under the names that a client of libvirt's looks for."""
+    for name in ("cert", "key"):
+        if not (link := directory / f"client{name}.pem").exists():
+            link.symlink_to(f"{name}.pem")
+    return directory
+
+
+def test_hosts_reach_each_other_by_name_and_address(net: HostNet) -> None:
+    first, second = net.hosts()
+    assert first.certificate and second.certificate
+    assert ask(first, "h2", first.certificate) == "h2"
+    assert ask(second, first.address, second.certificate) == "h1"
+
+
+@pytest.mark.parametrize("role", ["conductor", "api", "broker", "database"])
+def test_certificates_of_other_roles_are_not_let_in(net: HostNet, role: str) -> None:
+    assert net.certificates
+    made = client_files(net.certificates.of(role, "h1", net.host(1).address))
+    assert ask(net.host(1), "h2", made) == ""
+
+
+def test_hosts_of_another_ca_are_not_let_in(net: HostNet, tmp_path: Path) -> None:
+    first = net.host(1)
+    assert net.certificates
+    foreign = Certificates(tmp_path / "foreign").of("host", "h1", first.address)
+    assert ask(first, "h2", foreign) == ""
+    # It believes the other host, too; libvirt's client would else be the one that ends it.
+    both = foreign / "cacert.pem"
+    both.write_text(both.read_text() + net.certificates.ca.read_text())
+    assert ask(first, "h2", foreign) == ""
+
+
+def test_a_host_that_is_not_whom_it_is_called_is_not_believed(net: HostNet) -> None:
+    first, second = net.hosts()
+    assert first.certificate
+    hosts = net.hosts_file.read_text()
+    net.hosts_file.write_text(f"{hosts}{second.address} h9\n")
+    try:
+        assert ask(first, "h9", first.certificate) == ""
+    finally:
+        net.hosts_file.write_text(hosts)
+
+
+def test_nothing_of_libvirt_listens_without_tls(net: HostNet) -> None:
+    for host in net.hosts():
+        listening = host.run(["ss", "-Htln"]).stdout.split()
+        ports = (LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT)
+        found = [one for one in listening if one.endswith(tuple(f":{port}" for port in ports))]
+        assert found == [f"{host.address}:{LIBVIRT_TLS_PORT}"]
