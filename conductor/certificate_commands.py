@@ -14,6 +14,7 @@ from oslo_config import cfg
 from tabulate import tabulate
 
 from conductor.certificates import CA_FILE, CERTIFICATE, KEY, Authority
+from conductor.revocations import LIST
 
 
 def make_ca(_conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
@@ -28,6 +29,14 @@ def issue(_conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     authority = Authority(Path(arguments.directory))
     made = authority.issue(arguments.name, arguments.role, arguments.address, arguments.days)
     _say(f"{made} holds {CERTIFICATE}, {KEY} and {CA_FILE} for {arguments.days} days.")
+    return 0
+
+
+def revoke(_conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
+    """Take certificates back; see :meth:`conductor.certificates.Authority.revoke`."""
+    directory = Path(arguments.directory)
+    count = Authority(directory).revoke(arguments.name, arguments.role)
+    _say(f"{directory / LIST} names {count} certificates: bring it to each host's libvirtd.")
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID as Use
 from cryptography.x509.oid import NameOID
 
+from conductor.revocations import LIST, Register, take_back
 from paddock.certificates import read
 from paddock.drafts import drafted, refuse_shared
-from paddock.errors import BadRequest, Conflict
+from paddock.errors import BadRequest, Conflict, NotFound
 
 ROLES = {
     "api": [Use.SERVER_AUTH],
@@ -69,6 +71,7 @@ class Authority:
         self._directory = directory
         self._certificate = directory / CA_FILE
         self._key = directory / CA_KEY
+        self._register = Register(directory)
 
     def make(self, days: int = CA_DAYS) -> None:
         """Make the CA.
@@ -117,6 +120,22 @@ class Authority:
         )
         return self._place(role, name, key, builder.sign(signer, hashes.SHA256()))
 
+    def revoke(self, name: str, role: str) -> int:
+        """Take back all certificates of a role and name, and forget their files.
+
+        :return: how many the list of all that were taken back (``cacrl.pem``) has now
+        :raises NotFound: none was issued
+        :raises Conflict: as in :meth:`issue`
+        """
+        authority, signer = self._open()
+        numbers = self._register.numbers(role, name)
+        if not numbers:
+            raise NotFound(f"No certificate was issued here to {role} {name!r}.")
+        now = datetime.datetime.now(datetime.UTC) - CLOCKS
+        count = take_back(self._directory / LIST, numbers, authority, signer, now)
+        shutil.rmtree(self._directory / role / name, ignore_errors=True)
+        return count
+
     def issued(self) -> Iterator[Issued]:
         """The CA itself and all that it issued, as it lies in the directory.
 
@@ -147,6 +166,7 @@ class Authority:
         self, role: str, name: str, key: ec.EllipticCurvePrivateKey, made: x509.Certificate
     ) -> Path:
         directory = self._directory / role / name
+        self._register.note(role, name, made.serial_number)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(directory / CA_FILE, read(self._certificate)[0])
         _write_key(directory / KEY, key)

@@ -124,11 +124,15 @@ def _add_certs(topics: commands.Topics) -> None:
     issue = _command(
         certs, "issue", "make a key and a certificate, anew if need be", certificate_commands.issue
     )
+    revoke = _command(
+        certs, "revoke", "take a stolen host's certificates back", certificate_commands.revoke
+    )
     listed = _command(certs, "list", "show what was issued", certificate_commands.list_certificates)
-    for one in (made, issue, listed):
+    for one in (made, issue, revoke, listed):
         one.add_argument("directory", metavar="DIRECTORY", help="holds the CA")
-    issue.add_argument("name", metavar="NAME", help="the machine's, as clients call it")
-    issue.add_argument("--role", required=True, choices=ROLES)
+    for one in (issue, revoke):
+        one.add_argument("name", metavar="NAME", help="the machine's, as clients call it")
+        one.add_argument("--role", required=True, choices=ROLES)
     issue.add_argument("--address", action="append", default=[],
                        help="another name or IP address of it; can be repeated")  # fmt: skip
     for one, days in ((made, CA_DAYS), (issue, DAYS)):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from conductor.certificates import Authority
 from devstack import packages
 from devstack.certificates import Certificates
 from devstack.hosts import LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT, Host, HostNet
@@ -38,6 +40,13 @@ def ask(host: Host, name: str, pki: Path) -> str:
     """What another host's libvirtd answers to one on ``host``; empty when there is no answer."""
     uri = f"qemu+tls://{name}/system?pkipath={pki}"
     return host.run(["virsh", "--connect", uri, "hostname"]).stdout.strip()
+
+
+def restart(host: Host) -> None:
+    """Have a libvirtd with its files as they are now."""
+    host.registry.stop(host.start_libvirtd())
+    host.start_libvirtd()
+    host.wait_ready()
 
 
 def client_files(directory: Path) -> Path:
@@ -90,3 +99,25 @@ def test_nothing_of_libvirt_listens_without_tls(net: HostNet) -> None:
         ports = (LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT)
         found = [one for one in listening if one.endswith(tuple(f":{port}" for port in ports))]
         assert found == [f"{host.address}:{LIBVIRT_TLS_PORT}"]
+
+
+def test_a_stolen_hosts_certificate_that_was_taken_back_opens_nothing(
+    net: HostNet, tmp_path: Path
+) -> None:
+    first, second = net.hosts()
+    assert net.certificates and first.certificate and second.certificate
+    net.certificates.of("host", "h3", "10.0.0.3")
+    loot = tmp_path / "loot"
+    shutil.copytree(net.certificates.of("host", "h3", "10.0.0.3"), loot)
+    authority = Authority(net.certificates.ca.parent)
+    authority.issue("h4", "host", [])
+    authority.revoke("h4", "host")
+    settings = second.directory / "etc" / "libvirtd.conf"
+    crl = net.certificates.ca.with_name("cacrl.pem")
+    settings.write_text(f'{settings.read_text()}crl_file = "{crl}"\n')
+    restart(second)
+    assert ask(first, "h2", loot) == "h2"
+    authority.revoke("h3", "host")
+    restart(second)
+    assert ask(first, "h2", loot) == ""
+    assert ask(first, "h2", first.certificate) == "h2"

@@ -154,6 +154,24 @@ def test_the_list_shows_names_roles_and_ends(desk: Desk) -> None:
     assert rows[2].split()[-1] == "4"
 
 
+def test_all_certificates_of_a_host_are_taken_back_also_renewed_ones(desk: Desk) -> None:
+    numbers = []
+    for name in ("h1", "h1", "h2", "h3"):
+        [certificate] = read(desk.issue(name, "host") / "cert.pem")
+        numbers.append(certificate.serial_number)
+    for name, count in (("h1", 2), ("h3", 3), ("h3", 3)):
+        assert f"names {count} cert" in desk.do("revoke", str(desk.ca), name, "--role", "host")
+        made = x509.load_pem_x509_crl((desk.ca / "cacrl.pem").read_bytes())
+    assert {one.serial_number for one in made} == {numbers[0], numbers[1], numbers[3]}
+    [ca] = read(desk.ca / "cacert.pem")
+    assert made.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
+    assert "h3" not in desk.do("list", str(desk.ca))
+    [anew] = read(desk.issue("h1", "host") / "cert.pem")
+    assert anew.serial_number not in {one.serial_number for one in made}
+    said = desk.refused("revoke", str(desk.ca), "h1", "--role", "api")
+    assert "No certificate was issued" in said
+
+
 def test_a_ca_is_never_overwritten(desk: Desk) -> None:
     before = (desk.ca / "cakey.pem").read_bytes()
     assert "exists" in desk.refused("ca", str(desk.ca))
