@@ -182,6 +182,23 @@ def test_a_broker_of_another_name_is_not_believed(
             assert call(settings) == 8
 
 
+def test_a_renewed_certificate_is_shown_without_a_restart(
+    broker: Broker, certificates: Certificates
+) -> None:
+    def shown() -> bytes:
+        context = ssl.create_default_context(cafile=str(certificates.ca))
+        with (
+            socket.create_connection(("127.0.0.1", broker.port), SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as peer,
+        ):
+            return peer.getpeercert(binary_form=True) or b""
+
+    before = shown()
+    made = certificates.issue("broker", "broker", "127.0.0.1")
+    assert broker.control("eval", "ssl:clear_pem_cache().").returncode == 0
+    assert shown() == ssl.PEM_cert_to_DER_cert((made / "cert.pem").read_text()) != before
+
+
 def test_old_versions_of_tls_are_refused(broker: Broker) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
