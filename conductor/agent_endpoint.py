@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -16,7 +15,6 @@ from conductor.senders import Senders
 from conductor.turn import Turn, Turns, each
 from paddock import records as r
 from paddock.clients import wire
-from paddock.errors import BadRequest
 from paddock.rpc import expose
 from paddock.versions import FIRST
 
@@ -29,15 +27,10 @@ Json = dict[str, Any]
 
 def hears(method: Method) -> Method:
     """Let agents call this method: its arguments are looked at first, its refusals are logged."""
-    signature = inspect.signature(method)
 
     @functools.wraps(method)
     def hear(self: AgentEndpoint, ctxt: Context, **told: Any) -> Any:
         with self.refusals.watch(ctxt, method.__name__):
-            try:
-                signature.bind(self, ctxt, **told)
-            except TypeError as error:
-                raise BadRequest(f"The arguments are not those of this method: {error}.") from None
             limits.check(told)
             return method(self, ctxt, **told)
 

@@ -7,6 +7,7 @@ Users come from a definitions file with hashed passwords; what each may do is in
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -123,6 +124,11 @@ class Broker:
             command, env=environment, capture_output=True, text=True,
             timeout=CONTROL_SECONDS, check=False,
         )  # fmt: skip
+
+    def control_line(self) -> str:
+        """The command line that controls it, for `[conductor] broker_control`."""
+        settings = [f"{name}={value}" for name, value in self._environment().items()]
+        return shlex.join(["env", *settings, str(CONTROL), "--quiet", "--node", self.node])
 
     def url(self, user: str) -> str:
         """The transport URL of a user given to `start`, password included."""

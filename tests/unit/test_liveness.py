@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from conductor import hosts, liveness
 from conductor.db.models import Action, Aggregate, AggregateHost, Host, Step
 from conductor.judgement import Proof
-from paddock.errors import Conflict, ServiceUnavailable, StaleEpoch
+from paddock.errors import Conflict, Forbidden, ServiceUnavailable, StaleEpoch
 from paddock.records import Hello
 from tests.fixtures.lab import Lab
 from tests.fixtures.ledger import START
@@ -334,3 +334,51 @@ def test_a_row_that_nobody_understands_stops_no_other(lab: Lab) -> None:
     lab.ledger.change(Action, tickets[0].action_id, verb="pause")
     lab.pass_time(3)
     assert lab.ledger.row(Action, tickets[0].action_id).status == "failed"
+
+
+def test_a_hosts_zone_is_what_its_first_hello_named(lab: Lab) -> None:
+    last = lab.agents["h1"].epoch
+    with pytest.raises(Conflict, match="put it into an aggregate"):
+        hello(lab, "h1", replaces=last, zone="az2")
+    assert (lab.host("h1").zone, lab.host("h1").epoch) == ("az1", last)
+    hello(lab, "h1", replaces=last)
+
+
+def test_a_revoked_host_is_not_heard_until_it_is_admitted(lab: Lab) -> None:
+    vm, agent = lab.active("h1"), lab.agents["h1"]
+    assert lab.ledger.turns.run(lambda turn: hosts.revoke(turn, "h1"))
+    for speak in (
+        agent.beat,
+        agent.reconcile,
+        lambda: agent.report(vm),
+        lambda: hello(lab, "h1", replaces=agent.epoch),
+    ):
+        with pytest.raises(Forbidden, match="is revoked"):
+            speak()
+    host = lab.host("h1")
+    assert (host.state, host.epoch) == ("down", agent.epoch)
+    assert not lab.ledger.turns.run(lambda turn: hosts.revoke(turn, "h9"))
+    assert lab.ledger.turns.run(lambda turn: hosts.admit(turn, "h1"))
+    assert not lab.ledger.turns.run(lambda turn: hosts.admit(turn, "h1"))
+    assert "reconcile" in agent.beat().orders
+    agent.reconcile()
+    assert lab.host("h1").state == "up"
+
+
+def test_what_may_run_on_a_revoked_host_runs_nowhere_else_until_it_is_forced_down(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron")
+    lab.started("h1")
+    lab.ledger.turns.run(lambda turn: hosts.revoke(turn, "h1"))
+    lab.pass_time(200, "h1")
+    assert lab.left() == {("h1", "guest")}
+    assert lab.claims(vm) == {("h1", "compute"), ("h1", "disk")}
+    lab.ledger.turns.run(lambda turn: hosts.update(turn, "h1", {"forced_down": True}))
+    lab.reaper.round()
+    assert lab.left() == set()
+
+
+def test_a_revoked_host_is_not_taken_for_one_that_fell_silent_with_others(lab: Lab) -> None:
+    lab.ledger.turns.run(lambda turn: hosts.revoke(turn, "h2"))
+    lab.pass_time(22, "h1", "h2")
+    assert lab.host("h1").state == "down"

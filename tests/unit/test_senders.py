@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from conductor.refusals import LINES, SECONDS, Refusals
 from conductor.senders import Senders
 from paddock.config import load
-from paddock.errors import Forbidden
+from paddock.errors import DatabaseUnavailable, Forbidden
 
 
 @pytest.fixture
@@ -34,3 +35,49 @@ def test_a_host_cannot_bear_an_apis_name(senders: Senders, host: str) -> None:
     """Else its agent, logged in under that name, could speak for users."""
     with pytest.raises(Forbidden):
         senders.check_agent({"auth_user": host}, host)
+
+
+class TestRefusals:
+    """What is logged of what was refused."""
+
+    @pytest.fixture
+    def clock(self) -> list[float]:
+        return [0.0]
+
+    @pytest.fixture
+    def refusals(self, clock: list[float]) -> Refusals:
+        return Refusals(lambda: clock[0])
+
+    def test_a_refusal_names_sender_and_method(
+        self, refusals: Refusals, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with pytest.raises(Forbidden), refusals.watch({"auth_user": "h1"}, "start"):
+            raise Forbidden("It is not yours.")
+        assert caplog.messages == ["Refused to h1: start: It is not yours."]
+
+    def test_what_only_came_at_a_bad_time_is_not_one(
+        self, refusals: Refusals, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with pytest.raises(DatabaseUnavailable), refusals.watch({"auth_user": "h1"}, "start"):
+            raise DatabaseUnavailable
+        assert caplog.messages == []
+
+    def test_one_sender_cannot_fill_the_log_nor_hide_another(
+        self, refusals: Refusals, clock: list[float], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(1000):
+            refusals.note({"auth_user": "h1"}, "x" * 10_000)
+        assert len(caplog.messages) == LINES
+        assert max(map(len, caplog.messages)) < 400
+        refusals.note({"auth_user": "h2"}, "another")
+        assert caplog.messages[-1] == "Refused to h2: another"
+        clock[0] = SECONDS
+        refusals.note({"auth_user": "h1"}, "again")
+        assert caplog.messages[-1] == f"Refused to h1: again ({1000 - LINES} more were not logged)"
+
+    def test_who_speaks_for_users_without_being_an_api_is_logged(
+        self, senders: Senders, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with pytest.raises(Forbidden):
+            senders.check_api({"auth_user": "h1"})
+        assert caplog.messages == ["Refused to h1: This sender does not speak for users."]
