@@ -26,6 +26,7 @@ from api.tokens import Tokens  # noqa: E402
 from api.wishes import ATTEMPTS  # noqa: E402
 from api.workers import run_workers  # noqa: E402
 from paddock import rpc  # noqa: E402
+from paddock.certificates import named, warn_of_end  # noqa: E402
 from paddock.clients import AgentClients, CatalogClient, LedgerClient  # noqa: E402
 from paddock.context import RequestContext  # noqa: E402
 from paddock.errors import ServiceUnavailable  # noqa: E402
@@ -34,6 +35,7 @@ from paddock.service import Part, Service, Timer, run_until_signal  # noqa: E402
 from paddock.versions import FIRST, Cap  # noqa: E402
 
 VERSION_SECONDS = 10.0
+DAY_SECONDS = 86400.0
 
 
 class ApiService(Service):
@@ -67,13 +69,14 @@ def build(
     with_ = connect(conf, client, cap)
     app = create_app(with_)
     versions = Timer(lambda: ask_version(with_.catalog, cap), VERSION_SECONDS, "versions")
+    ends = Timer(lambda: warn_of_end(named(conf)), DAY_SECONDS, "certificates")
     options = conf.api
 
     def enter() -> socket.socket:
         return entrance.dup() if entrance else open_entrance(options.listen, options.port)
 
     http = HttpServer(app, enter, options.threads, options.max_body, tls)
-    return ApiService([client, versions, http], http, app)
+    return ApiService([client, versions, ends, http], http, app)
 
 
 def ask_version(catalog: CatalogClient, cap: Cap) -> None:

@@ -11,9 +11,6 @@ from paddock.certificates import CERTIFICATES_END, first_end
 from paddock.errors import BadRequest
 from paddock.records import HostRecord
 
-SOON_DAYS = 30
-"""What a month's routine still sees in time, and a year's certificate does not reach early."""
-
 
 def end_of(record: HostRecord) -> datetime.datetime | None:
     """When the first certificate of a host or conductor ends, in UTC; None when it told nothing

@@ -11,8 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from conductor import certificate_commands, commands, host_commands, key_commands
 from conductor.certificates import CA_DAYS, DAYS, ROLES
-from conductor.expiry import SOON_DAYS
 from paddock import config
+from paddock.certificates import SOON_DAYS
 from paddock.errors import PaddockError
 
 REFUSED = 2

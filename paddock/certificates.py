@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
 from oslo_config import cfg
 
+LOG = logging.getLogger(__name__)
 CERTIFICATES_END = "certificates_end"
 """The name, in what a host or a conductor tells, of the first end of its certificates."""
+
+SOON_DAYS = 30
+"""What a month's routine still sees in time, and a year's certificate does not reach early."""
 
 
 def read(path: Path) -> list[x509.Certificate]:
@@ -44,6 +49,14 @@ def first_end(paths: Iterable[Path]) -> datetime.datetime | None:
     A file that cannot be read counts as ended long ago: whoever needs it cannot read it either.
     """
     return min(map(_end_or_past, paths), default=None)
+
+
+def warn_of_end(paths: Iterable[Path]) -> None:
+    """Log when the first of these files' certificates ends soon, or has ended."""
+    found = first_end(paths)
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=SOON_DAYS)
+    if found and found < soon:
+        LOG.warning("A certificate that this configuration names ends on %s", f"{found:%Y-%m-%d}")
 
 
 def _end_or_past(path: Path) -> datetime.datetime:

@@ -15,7 +15,7 @@ from conductor import expiry, hosts
 from conductor.db.session import Database
 from conductor.presence import Presence
 from conductor.turn import Turns
-from paddock.certificates import CERTIFICATES_END, end, first_end, named
+from paddock.certificates import CERTIFICATES_END, end, first_end, named, warn_of_end
 from paddock.config import load
 from paddock.records import HostRecord, Listing
 from tests import factories
@@ -118,3 +118,15 @@ def test_the_apis_certificate_is_looked_at_where_its_configuration_is_given(
     status, out, _ = site.run("--config-file", file, "check", "--wait", "0")
     assert status == 1
     assert f"a certificate of this configuration ends on {day}" in out
+
+
+def test_a_process_warns_in_its_log_of_what_ends_soon(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = certificates.issue("late", "api", days=40) / "cert.pem"
+    warn_of_end([])
+    warn_of_end([late])
+    assert caplog.text == ""
+    early = certificates.issue("early", "api", days=20) / "cert.pem"
+    warn_of_end([late, early])
+    assert f"ends on {end(early):%Y-%m-%d}" in caplog.text
