@@ -31,6 +31,8 @@ class ControlPlane:
     :param options: group → option → value for the conductors and the API, beside their own
     :param shared: the same for every process, agents too
     :param certificates: gives the API one, which then speaks HTTPS
+    :param address: where the API listens
+    :ivar url: the API's
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ControlPlane:
         options: Options | None = None,
         shared: Sections | None = None,
         certificates: Certificates | None = None,
+        address: str = API_ADDRESS,
     ) -> None:
         self._place = place
         self._registry = registry
@@ -52,11 +55,13 @@ class ControlPlane:
         self._options = options or {}
         self._shared = shared or {}
         self._certificates = certificates
+        self._address = address
+        self.url = f"{'https' if certificates else 'http'}://{address}:{port}"
 
     def prepare(self, network: GuestNetwork, guest: GuestImages | None) -> None:
         """Write the users down, and fill the database with what the demo needs."""
-        scheme, ca = ("https", self._certificates.ca) if self._certificates else ("http", None)
-        clouds = write_clouds(self._place.clouds, f"{scheme}://{API_ADDRESS}:{self._port}", ca)
+        ca = self._certificates.ca if self._certificates else None
+        clouds = write_clouds(self._place.clouds, self.url, ca)
         write_users(self._place.users, clouds)
         Preparation(self._place, self._conductor(CONDUCTORS[0])).run(network, guest)
 
@@ -72,9 +77,14 @@ class ControlPlane:
 
     def start_api(self) -> None:
         """Start the API unless it runs."""
-        serve: dict[str, Any] = {"listen": API_ADDRESS, "port": self._port, "workers": API_WORKERS}
+        serve: dict[str, Any] = {
+            "listen": self._address,
+            "port": self._port,
+            "workers": API_WORKERS,
+            "image_store": self._place.images,
+        }
         if self._certificates:
-            made = self._certificates.of("api", "api", API_ADDRESS, "localhost")
+            made = self._certificates.of("api", "api", self._address, "localhost")
             serve |= {"tls_certificate": made / "cert.pem", "tls_key": made / "key.pem"}
         own: Sections = {
             "api": serve | dict(self._options.get("api", {})),

@@ -57,7 +57,7 @@ class Multihost:
         self._control = ControlPlane(
             self.place, self.registry, self.broker.url, self.database.url(DATABASE), api_port(),
             {"DEFAULT": {"certificates": self._servers_certificates()}},
-            self.broker.settings(), self.certificates,
+            self.broker.settings(), self.certificates, self.net.address,
         )  # fmt: skip
         self._control.prepare(self._guest_network(), guest)
         with step("Starting the API, the conductors and the agents"):
@@ -129,7 +129,8 @@ class Multihost:
                 "zone": zone(host.number, self.size),
                 "driver": "libvirt",
                 "machine_id_file": host.machine_id_file,
-                "image_store": self.place.images,
+                "image_url": self._control.url,
+                "image_ca": self.certificates.ca,
                 "address": host.address,
                 "memory_mb": (machine_mb - CONTROL_MEMORY_MB) // self.size,
                 "reserved_memory_mb": 0,
