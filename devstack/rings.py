@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO
 
@@ -19,9 +19,14 @@ LONG_RUN = {"PADDOCK_SCHEDULES": "1000000"}
 """The long ring is the simulation with many more schedules: hours."""
 ROOTS = ("integration", "faults")
 """Rings with namespaces and real servers."""
-BESIDE = {"functional (eventlet)": "functional (threading)", "integration": "faults"}
-"""Title → title of what runs meanwhile, and is shown after it: none of them keeps a core busy."""
+MEANWHILE = {
+    "functional (eventlet)": ("functional (threading)",),
+    "integration (clouds)": ("integration (not clouds)", "faults"),
+}
+"""Title → titles of what runs meanwhile, one after the other, and is shown after it: none of them
+keeps a core busy. Not by pytest-xdist, whose workers an interruption kills before they clean up."""
 BACKENDS = ("eventlet", "threading")
+MARKS = ("clouds", "not clouds")
 SIDE_BY_SIDE = ("unit",)
 """Rings whose tests share nothing, so that several may run at once."""
 CI = "PADDOCK_CI"
@@ -29,15 +34,17 @@ CI = "PADDOCK_CI"
 
 @dataclass(frozen=True)
 class Run:
-    """One call of pytest: the ring's directory and the concurrency backend."""
+    """One call of pytest: the ring's directory, the concurrency backend, and which marks."""
 
     ring: str
     backend: str = "threading"
+    marks: str = ""
 
     @property
     def title(self) -> str:
         """What is printed above it."""
-        return f"{self.ring} ({self.backend})" if self.ring == "functional" else self.ring
+        which = self.backend if self.ring == "functional" else self.marks
+        return f"{self.ring} ({which})" if which else self.ring
 
 
 def plan(rings: Sequence[str]) -> list[Run]:
@@ -45,7 +52,8 @@ def plan(rings: Sequence[str]) -> list[Run]:
     runs = []
     for ring in rings or RINGS:
         backends = BACKENDS if ring == "functional" else BACKENDS[-1:]
-        runs += [Run(ring, backend) for backend in backends]
+        marks = MARKS if ring == "integration" else ("",)
+        runs += [Run(ring, backend, mark) for backend in backends for mark in marks]
     return runs
 
 
@@ -55,24 +63,33 @@ def run_rings(rings: Sequence[str]) -> int:
     runs = {run.title: run for run in plan(rings)}
     while runs:
         run = runs.pop(next(iter(runs)))
-        beside = runs.pop(BESIDE.get(run.title, ""), None)
-        outcomes.append(_run_both(run, beside) if beside else _run_one(run))
+        others = [runs.pop(title) for title in MEANWHILE.get(run.title, ()) if title in runs]
+        outcomes += _run_with(run, others) if not _obstacle(run) else map(_run_one, [run, *others])
     return max(outcomes, default=0)
 
 
-def _run_both(run: Run, beside: Run) -> int:
-    with ExitStack() as stack:
-        output = stack.enter_context(tempfile.TemporaryFile())
-        if _obstacle(beside):
-            return max(_run_one(run), _run_one(beside))
-        other = stack.enter_context(_start(beside, output))
-        first = _run_one(run)
-        say(f"\n=== {beside.title} ===")
-        second = other.wait()
+def _run_with(run: Run, others: Sequence[Run]) -> list[int]:
+    """Run one, and the others in their order at the same time."""
+    with ThreadPoolExecutor(1) as lane:
+        futures = [lane.submit(_capture, other) for other in others]
+        try:
+            outcomes = [_run_one(run)]
+            for other, future in zip(others, futures, strict=True):
+                outcome, output = future.result()
+                say(f"\n=== {other.title} ===")
+                sys.stdout.write(output)
+                sys.stdout.flush()
+                outcomes.append(outcome)
+        finally:
+            lane.shutdown(wait=False, cancel_futures=True)
+    return outcomes
+
+
+def _capture(run: Run) -> tuple[int, str]:
+    with tempfile.TemporaryFile() as output, _start(run, output) as process:
+        outcome = process.wait()
         output.seek(0)
-        sys.stdout.write(output.read().decode(errors="replace"))
-        sys.stdout.flush()
-    return max(first, second)
+        return outcome, output.read().decode(errors="replace")
 
 
 def _run_one(run: Run) -> int:
@@ -90,7 +107,8 @@ def _start(run: Run, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]
         environment = {**LONG_RUN, **environment}
     workers = ["--numprocesses", "auto"] if run.ring in SIDE_BY_SIDE else []
     directory = CHECKOUT / "tests" / ("simulation" if run.ring == LONG else run.ring)
-    command = [sys.executable, "-m", "pytest", *workers, str(directory)]
+    marks = ["-m", run.marks] if run.marks else []
+    command = [sys.executable, "-m", "pytest", *workers, *marks, str(directory)]
     return subprocess.Popen(
         command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output and subprocess.STDOUT
     )

@@ -11,6 +11,8 @@ from paddock import runtime
 from tests.fixtures.local import LocalLab, lab, local_cloud
 from tests.integration.test_outages import test_all_recovers_when_broker_or_database_were_killed
 
+pytestmark = pytest.mark.clouds
+
 __all__ = ["lab", "local_cloud", "test_all_recovers_when_broker_or_database_were_killed"]
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.fixtures.cloud import wait_for
 from tests.fixtures.multihost import MultihostLab, lab, multihost
 
+pytestmark = pytest.mark.clouds
+
 __all__ = ["lab", "multihost"]
 
 SOON = 20.0

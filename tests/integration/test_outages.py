@@ -16,6 +16,8 @@ from devstack.cloud_user import COMPUTE
 from tests.fixtures.cloud import wait_for
 from tests.fixtures.local import HOSTS, LONGEST, SECONDS, Answer, LocalLab, lab, local_cloud
 
+pytestmark = pytest.mark.clouds
+
 __all__ = ["lab", "local_cloud"]
 
 CALL_SECONDS = 5.0

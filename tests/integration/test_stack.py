@@ -7,9 +7,12 @@ import os
 import signal
 import stat
 
+import pytest
 import yaml
 
 from tests.fixtures.stacks import Stack, stack
+
+pytestmark = pytest.mark.clouds
 
 __all__ = ["stack"]
 
