@@ -8,11 +8,13 @@ import sqlalchemy as sa
 
 from conductor import zones
 from conductor.db.models import Aggregate, AggregateHost, Host
+from conductor.documents import AggregateChanges, NewAggregate
 from conductor.flavors import merge
 from conductor.hosts import refuse_instances
 from conductor.moments import iso
 from conductor.pages import page
 from conductor.turn import Turn
+from paddock.clients import read
 from paddock.errors import BadRequest, Conflict, NotFound
 from paddock.records import AggregateRecord, Listing
 
@@ -41,6 +43,8 @@ def create(turn: Turn, fields: dict[str, Any]) -> AggregateRecord:
     """
     if unknown := set(fields) - {"name", "zone"}:
         raise BadRequest(f"A new aggregate takes no {min(unknown)}.")
+    read(fields, NewAggregate)
+    read(fields, AggregateChanges)
     _refuse_taken(turn, fields["name"])
     row = Aggregate(
         uuid=turn.new_id(), name=fields["name"], zone=fields.get("zone"), created_at=turn.now
@@ -57,6 +61,7 @@ def update(turn: Turn, key: str, changes: dict[str, Any]) -> AggregateRecord:
     """
     if unknown := set(changes) - FIELDS:
         raise BadRequest(f"An aggregate's {min(unknown)} cannot be changed.")
+    read(changes, AggregateChanges)
     row = _find(turn, key)
     _seize(turn, row, **_values(turn, row, changes))
     touched = set(_hosts(turn, row.id)) if "zone" in changes else set()

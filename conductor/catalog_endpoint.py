@@ -22,6 +22,7 @@ from paddock.versions import FIRST
 T = TypeVar("T")
 Context = dict[str, Any]
 Json = dict[str, Any]
+Names = dict[str, str]
 _NOVA = "os_compute_api"
 _FLAVORS = f"{_NOVA}:flavors"
 _FLAVOR_MANAGE = f"{_NOVA}:os-flavor-manage"
@@ -52,13 +53,13 @@ class CatalogEndpoint:
         return {"database": True, "rpc_version": self._served()}
 
     @expose
-    def authenticate(self, ctxt: Context, user: Json, password: str, project: Json) -> Any:
+    def authenticate(self, ctxt: Context, user: Names, password: str, project: Names) -> Any:
         """See CatalogClient."""
         address = self._caller(ctxt).address
         return wire(self._identities.authenticate(user, password, project, address))
 
     @expose
-    def identify(self, ctxt: Context, project: Json) -> Any:
+    def identify(self, ctxt: Context, project: Names) -> Any:
         """See CatalogClient."""
         self._senders.check_api(ctxt)
         return wire(self._identities.identify(RequestContext.from_dict(ctxt), project))

@@ -17,7 +17,7 @@ from conductor.turn import Turn, Turns
 from paddock import failpoints
 from paddock.actions import ACTIONS, PowerState, StepKind, VmState
 from paddock.context import RequestContext
-from paddock.errors import Conflict, NoValidHost, PaddockError
+from paddock.errors import BadRequest, Conflict, NoValidHost, PaddockError
 from paddock.records import AcceptRequest, CreateRequest, Ticket
 
 
@@ -34,6 +34,7 @@ class Creator:
         :raises NoValidHost: there is room for fewer than ``min_count``
         :raises PaddockError: other refusals; each is recorded and repeated
         """
+        _check_ids(request)
         answer = self._turns.run(lambda turn: self._answer(turn, ctxt, request))
         failpoints.hit("ledger.accepted")
         if isinstance(answer, PaddockError):
@@ -94,6 +95,15 @@ def _known(
     repeat(turn, ctxt, wish, known)
     rows = [turn.get(Action, action_id) for action_id in request.action_ids]
     return [ticket_of(turn, row) for row in rows if row is not None]
+
+
+def _check_ids(request: CreateRequest) -> None:
+    ids = [*request.action_ids, *request.instance_ids]
+    most = len(request.action_ids)
+    if not most or len(ids) != 2 * most or len(set(ids)) != len(ids):
+        raise BadRequest("action_ids and instance_ids must be as many, all of them different.")
+    if not 1 <= request.min_count <= most:
+        raise BadRequest(f"min_count must be from 1 to {most}.")
 
 
 def _first_wish(request: CreateRequest) -> AcceptRequest:

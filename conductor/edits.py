@@ -7,9 +7,11 @@ from typing import Any
 from conductor.callers import check_current, find_instance, target_of
 from conductor.checks import passes_lock, refuse_locked
 from conductor.db.models import Instance
+from conductor.documents import InstanceChanges
 from conductor.policy import Policy
 from conductor.turn import Moved, Turn
 from conductor.views import get_instance
+from paddock.clients import read
 from paddock.context import RequestContext
 from paddock.errors import BadRequest, NotFound
 from paddock.records import InstanceRecord
@@ -40,6 +42,7 @@ def update(
     if wrong:
         fields = ", ".join(PLAIN + METADATA)
         raise BadRequest(f"{wrong[0]}: it cannot be changed; these can: {fields}.")
+    read(changes, InstanceChanges)
     check_current(turn, ctxt)
     instance = find_instance(turn, policy, ctxt, instance_id)
     policy.check(ctxt, UPDATE, target_of(instance))

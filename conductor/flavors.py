@@ -8,9 +8,11 @@ import msgspec
 import sqlalchemy as sa
 
 from conductor.db.models import Flavor
+from conductor.documents import FlavorChanges, FlavorFilters
 from conductor.pages import page
 from conductor.policy import Policy
 from conductor.turn import Turn
+from paddock.clients import read
 from paddock.context import RequestContext
 from paddock.errors import BadRequest, Conflict, NotFound
 from paddock.records import FlavorRecord, Listing
@@ -23,6 +25,7 @@ def list_page(
     turn: Turn, policy: Policy, asks: RequestContext, listing: Listing
 ) -> list[FlavorRecord]:
     """A page; private ones are an administrator's, who asks with ``is_public`` false or None."""
+    read(listing.filters, FlavorFilters)
     wanted = listing.filters.get("is_public", True)
     if not policy.allows(asks, SEE_PRIVATE):
         wanted = True
@@ -67,10 +70,11 @@ def update(turn: Turn, key: str, changes: dict[str, Any]) -> FlavorRecord:
     flavor = _find(turn, key)
     if unknown := set(changes) - CHANGEABLE:
         raise BadRequest(f"A flavor's {min(unknown)} cannot be changed.")
-    values = dict(changes)
+    values: dict[str, Any] = dict(read(changes, FlavorChanges))
     if "extra_specs" in changes:
         values["extra_specs"] = merge(flavor.extra_specs, changes["extra_specs"])
-    turn.must(Flavor, Flavor.id == key, **values)
+    if values:
+        turn.must(Flavor, Flavor.id == key, **values)
     return show(_find(turn, key))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from conductor.db.models import AggregateHost, Claim, Conductor, Host, Instance, Pause, Step
+from conductor.documents import HostChanges
 from conductor.moments import iso
 from conductor.pages import page
 from conductor.placement import is_dead
@@ -15,6 +16,7 @@ from conductor.plan import UNDONE
 from conductor.turn import Moved, Turn
 from paddock.actions import PowerState
 from paddock.certificates import CERTIFICATES_END
+from paddock.clients import read
 from paddock.context import RequestContext
 from paddock.errors import BadRequest, Conflict, NotFound
 from paddock.records import HostRecord, Listing, PauseRecord, Resources
@@ -49,7 +51,7 @@ def update(turn: Turn, key: str, changes: dict[str, Any]) -> HostRecord:
     if unknown := set(changes) - {"disabled", "disabled_reason", "forced_down"}:
         raise BadRequest(f"A host's {min(unknown)} cannot be changed.")
     host = _find(turn, key)
-    values = dict(changes)
+    values: dict[str, Any] = dict(read(changes, HostChanges))
     if values.get("disabled") is False:
         values["disabled_reason"] = None
     if host.forced_down and values.get("forced_down") is False:

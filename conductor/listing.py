@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from conductor.db.models import Action, Instance, Port
 from conductor.moments import read_iso
+from conductor.pages import MOST
 from paddock.actions import REBOOTS, states_of
 from paddock.errors import BadRequest
 from paddock.records import Listing
@@ -150,6 +151,11 @@ def order(listing: Listing) -> Order:
             raise BadRequest("sort_dir: it must be asc or desc.")
     found = [(SORT_KEYS[key], direction == "asc") for key, direction in keys]
     return found if any(key == "id" for key, _ in found) else [*found, ("id", True)]
+
+
+def most(listing: Listing) -> int:
+    """How many rows a page has at most."""
+    return max(0, min(listing.limit, MOST))
 
 
 def clauses(keys: Order, kind: Any = Instance) -> list[sa.UnaryExpression[Any]]:

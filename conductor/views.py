@@ -39,7 +39,9 @@ def list_instances(
     order = pages.order(listing)
     if listing.marker is not None:
         page = page.where(pages.after(order, listing.marker, mine))
-    records = _records(turn, page.order_by(*pages.clauses(order)).limit(listing.limit), listing)
+    records = _records(
+        turn, page.order_by(*pages.clauses(order)).limit(pages.most(listing)), listing
+    )
     if not records:
         _explain_emptiness(turn, ctxt, listing, mine)
     return records
@@ -154,7 +156,7 @@ def list_actions(
 ) -> list[ActionRecord]:
     """An instance's accepted actions with their steps, newest first; also of a deleted one."""
     page = sa.select(Action).where(*pages.action_conditions(listing))
-    return _actions(turn, policy, ctxt, instance_id, page.limit(listing.limit))
+    return _actions(turn, policy, ctxt, instance_id, page.limit(pages.most(listing)))
 
 
 def get_action(

@@ -1,19 +1,30 @@
-"""Hands messages to methods, and says what a caller learns when that fails."""
+"""Hands messages to methods, and says what a caller learns when that fails.
+
+What a message holds is checked here for all methods: their annotations say of what types their
+arguments are, and no text or number comes in that not every database can keep.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
 
+import msgspec
 from oslo_messaging import Target
 from oslo_messaging.rpc import dispatcher as oslo_dispatcher
 
-from paddock.errors import PaddockError
+from paddock.errors import BadRequest, PaddockError
 from paddock.logs import bind
 from paddock.versions import refusal
 
 LOG = logging.getLogger(__name__)
+_VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
+_REQUIRED = inspect.Parameter.empty
+_NUL = b"\\u0000"
 
 
 class MethodFailed(Exception):
@@ -35,7 +46,11 @@ class Dispatcher(oslo_dispatcher.RPCDispatcher):  # type: ignore[misc]
     def dispatch(self, incoming: Any) -> Any:
         """Hand a message to its method, or refuse what this release does not understand."""
         try:
+            _check_call(incoming.message)
             return super().dispatch(incoming)
+        except BadRequest as error:
+            LOG.warning("%s", error)
+            raise _tell(error) from None
         except oslo_dispatcher.UnsupportedVersion as error:
             refused = refusal(error.method, error.version, self._default_target.version)
             LOG.warning("%s", refused)
@@ -44,13 +59,81 @@ class Dispatcher(oslo_dispatcher.RPCDispatcher):  # type: ignore[misc]
     def _do_dispatch(self, endpoint: Any, method: str, ctxt: Any, args: Any) -> Any:
         with bind(request_id=ctxt.get("request_id"), host=self._host):
             try:
-                return super()._do_dispatch(endpoint, method, ctxt, args)
+                return invoke(endpoint, method, ctxt, args)
             except PaddockError as error:
                 raise _tell(error) from None
             except Exception as error:
                 LOG.exception("Method %s failed", method)
                 failure = MethodFailed(f"{method} failed with {type(error).__name__}")
                 raise _tell(failure) from None
+
+
+def invoke(endpoint: Any, method: str, ctxt: dict[str, Any], args: dict[str, Any]) -> Any:
+    """Call a method with arguments as a message holds them.
+
+    :raises BadRequest: one is missing, unknown, of another type than the method's annotation or
+        the record that the method reads says, or holds what cannot be kept
+    """
+    try:
+        _check_values(args)
+        function = getattr(endpoint, method)
+        if inspect.ismethod(function):
+            args = _typed(function.__func__, args)
+        return function(ctxt, **args)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{method}: {error}.") from None
+
+
+def _typed(function: Callable[..., Any], args: dict[str, Any]) -> dict[str, Any]:
+    parameters = _parameters(function)
+    if unknown := args.keys() - parameters.keys():
+        raise msgspec.ValidationError(f"there is no argument {min(unknown)[:60]!a}")
+    for name, (_, default) in parameters.items():
+        if default is _REQUIRED and name not in args:
+            raise msgspec.ValidationError(f"the argument {name} is missing")
+    return {name: msgspec.convert(value, parameters[name][0]) for name, value in args.items()}
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Types and defaults of a method's arguments after the context."""
+    hints = get_type_hints(function)
+    known = list(inspect.signature(function).parameters.values())[2:]
+    return {one.name: (hints.get(one.name, Any), one.default) for one in known}
+
+
+def _check_values(args: dict[str, Any]) -> None:
+    """Raise ValidationError for what no database could keep; quick where all is well."""
+    try:
+        msgspec.msgpack.encode(args)
+        raw = msgspec.json.encode(args)
+    except (UnicodeEncodeError, OverflowError, RecursionError):
+        raise msgspec.ValidationError(
+            "it holds half of a surrogate pair, a number beyond 64 bits or too many levels"
+        ) from None
+    if _NUL in raw and _holds_nul(args):
+        raise msgspec.ValidationError("texts must not hold NUL")
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_nul, value)) or any(map(_holds_nul, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
+
+
+def _check_call(message: Any) -> None:
+    right = (
+        isinstance(message, dict)
+        and isinstance(message.get("method"), str)
+        and isinstance(message.get("args", {}), dict)
+        and isinstance(message.get("namespace"), str | None)
+        and isinstance(message.get("version", ""), str | None)
+        and _VERSION.fullmatch(message.get("version") or "1.0")
+    )
+    if not right:
+        raise BadRequest("The message is no call of a method.")
 
 
 def _tell(error: Exception) -> oslo_dispatcher.ExpectedException:

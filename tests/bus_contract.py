@@ -12,7 +12,7 @@ from amqp import PreconditionFailed
 
 from paddock import config, rpc
 from paddock.context import RequestContext
-from paddock.errors import BusUnavailable, NoValidHost, PaddockError, ServiceUnavailable
+from paddock.errors import BadRequest, BusUnavailable, NoValidHost, PaddockError, ServiceUnavailable
 from paddock.runtime import finish_within
 from paddock.service import Part
 from paddock.versions import Cap, Contract
@@ -181,7 +181,7 @@ class BusContract:
     ) -> None:
         wires.conductor(endpoint)
         caller = wires.client().to(CONDUCTOR)
-        with pytest.raises(oslo_messaging.RemoteError):
+        with pytest.raises(BadRequest, match="nonsense"):
             caller.call(CTXT, "echo", nonsense=1)
         assert caller.call(CTXT, "echo", value=1) == 1
 

@@ -144,7 +144,9 @@ class ConductorDouble(ConductorClient):
             return [self._start(ref) for ref in steps]
 
     def _start(self, ref: StepRef) -> WorkOrder | PaddockError:
-        row = self.rows[ref.step_id]
+        row = self.rows.get(ref.step_id)
+        if row is None:
+            return StepRefused("There is no such step.")
         again = row.status == "running" and row.epoch == ref.epoch
         if ref.epoch != self.epoch or ref.attempt != row.attempt:
             return StepRefused("Another attempt or epoch is the newest.")

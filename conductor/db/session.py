@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from conductor.db.engine import in_memory, make_engines
 from conductor.db.trouble import Trouble, judge
 from paddock.deadline import Deadline
-from paddock.errors import DatabaseUnavailable
+from paddock.errors import BadRequest, DatabaseUnavailable
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -133,6 +133,7 @@ class Database:
             except SQLAlchemyError as error:
                 trouble = judge(error)
                 if trouble is None:
+                    _refuse_value(error)
                     raise
                 if not deadline.left() or count == ATTEMPTS:
                     raise _unavailable(error) from error
@@ -152,6 +153,12 @@ def _commit(session: Session) -> None:
         if judge(error) is Trouble.LOST:
             raise _unavailable(error) from error
         raise
+
+
+def _refuse_value(error: SQLAlchemyError) -> None:
+    """Raise BadRequest if the database cannot keep a value that it was given."""
+    if isinstance(error, DataError):
+        raise BadRequest("A text is too long, or a number too large, to be kept.") from None
 
 
 def _unavailable(error: SQLAlchemyError) -> DatabaseUnavailable:

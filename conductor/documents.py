@@ -1,0 +1,58 @@
+"""What documents in the API's calls may hold where they are parts of a record, or none.
+
+``paddock.clients.read`` checks the types of what is there; names beside these are each function's
+to refuse.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class FlavorFilters(TypedDict, total=False):
+    """Filters of flavors that compare."""
+
+    min_memory_mb: int
+    min_disk_gb: int
+    is_public: bool | None
+
+
+class FlavorChanges(TypedDict, total=False):
+    """Changes of a flavor; None removes an extra spec."""
+
+    description: str | None
+    extra_specs: dict[str, str | None]
+
+
+class NewAggregate(TypedDict):
+    """What an aggregate is made from, at least."""
+
+    name: str
+
+
+class AggregateChanges(TypedDict, total=False):
+    """Changes of an aggregate; None removes an entry of the metadata."""
+
+    name: str
+    zone: str | None
+    metadata: dict[str, str | None]
+    add_host: str
+    remove_host: str
+
+
+class HostChanges(TypedDict, total=False):
+    """Changes of a host."""
+
+    disabled: bool
+    disabled_reason: str | None
+    forced_down: bool
+
+
+class InstanceChanges(TypedDict, total=False):
+    """Changes of an instance."""
+
+    name: str
+    description: str | None
+    metadata: dict[str, str]
+    set_metadata: dict[str, str]
+    unset_metadata: str
