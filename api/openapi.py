@@ -11,7 +11,7 @@ from api.microversions import MAXIMUM, MINIMUM, show
 from api.middleware import NEW_HEADER
 from api.operations import BINARY, EVERYBODY, Frame, Operation, Resource, operation
 from api.paths import COMPUTE
-from api.schemas.common import JSON, Body, Schema
+from api.schemas.common import JSON, XML, Body, Schema
 from api.validation import DIALECT, full_schema
 from paddock import tickets
 
@@ -32,7 +32,11 @@ MICROVERSION: Document = {
     "required": False,
     "description": f"compute and a microversion from {show(MINIMUM)} to {show(MAXIMUM)}, "
     f"or latest; {show(MINIMUM)} when it is left out",
-    "schema": {"type": "string", "examples": [f"compute {show(MAXIMUM)}"]},
+    "schema": {
+        "type": "string",
+        "pattern": "^compute (latest|2\\.[1-9][0-9]?)$",
+        "examples": [f"compute {show(MAXIMUM)}"],
+    },
 }
 KEY: Document = {
     "name": idempotency.HEADER,
@@ -49,6 +53,14 @@ TICKET: Document = {
     "description": "what the host was given with its work",
     "schema": {"type": "string"},
 }
+SUBJECT: Document = {
+    "name": "X-Subject-Token",
+    "in": "header",
+    "required": True,
+    "description": "the token that is asked about",
+    "schema": {"type": "string"},
+}
+ASK_ABOUT_TOKENS = ("token-show",)
 
 
 class OpenApi(Resource):
@@ -168,7 +180,7 @@ def _others(each: Operation) -> Document:
 
 def _fault() -> Document:
     schema = {"$ref": "#/components/schemas/Fault"}
-    return {"description": "refused or failed", "content": {"application/json": {"schema": schema}}}
+    return {"description": "refused or failed", "content": {JSON: {"schema": schema}, XML: {}}}
 
 
 def _slug(path: str) -> str:
