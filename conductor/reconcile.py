@@ -147,6 +147,7 @@ def _judge_idle(
             _bar(turn, host, instance)
         return _say(thing, "remove", instance.generation + 1, "it is elsewhere")
     if min(_generations(thing), default=instance.disk_generation) < instance.disk_generation:
+        leftovers.order_reconcile(turn, host.name)  # what stays is judged when the old one is gone
         return _say(thing, "remove", instance.disk_generation, "a newer one is here")
     _observe(turn, host, instance, thing.seen, known)
     _settle(turn, host, instance.id)

@@ -148,6 +148,8 @@ MUTATIONS = (
              p.one(SLOTS, "take", lambda *_: True), 116),
     Mutation("all generations removed", "a removal touches only older generations",
              a.all_removed, 116),
+    Mutation("judged once", "what stays beside an old copy is judged when that is gone",
+             p.judged_once, 20539),
     Mutation("wrong keeper", "who keeps the machine is one table", p.wrong_keeper, 237),
     Mutation("copies forgotten", "what cannot be undone now is a leftover",
              p.kinds_unleft("disk"), 92),

@@ -304,6 +304,18 @@ def endless_attempts() -> list[Patch]:
     return [(conductor.start, "hand_back", hand_back)]
 
 
+def judged_once() -> list[Patch]:
+    original = conductor.reconcile._judge_idle
+
+    def judge(turn: Turn, host: Host, *what: Any) -> Any:
+        verdict = original(turn, host, *what)
+        if verdict is not None and verdict.reason == "a newer one is here":
+            turn.change(Host, Host.name == host.name, reconcile=False)
+        return verdict
+
+    return [(conductor.reconcile, "_judge_idle", judge)]
+
+
 def wrong_keeper() -> list[Patch]:
     keeper = dict(conductor.reconcile.KEEPER) | {("disk", "guest"): "source"}
     return [(conductor.reconcile, "KEEPER", keeper)]

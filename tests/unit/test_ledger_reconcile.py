@@ -82,6 +82,19 @@ def test_old_disks_beside_the_current_one_are_removed_and_it_is_not(lab: Lab) ->
     assert (said.verdict, said.below) == ("remove", 2)
 
 
+def test_what_stays_is_judged_once_an_old_copy_beside_it_is_gone(lab: Lab) -> None:
+    vm = lab.off("h1")
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    lab.run()
+    lab.world.machines["h3"].disks[vm][1] = 0
+    del lab.world.machines["h3"].domains[vm]
+    lab.agents["h3"].reconcile()
+    assert list(lab.world.machines["h3"].disks[vm]) == [2]
+    lab.run()
+    shown = lab.ledger.show(vm)
+    assert (shown.vm_state, shown.power_state) == ("stopped", 6)
+
+
 def test_nothing_of_a_busy_instance_is_touched(lab: Lab) -> None:
     vm = lab.off("h1")
     lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
