@@ -83,7 +83,7 @@ def _load(certificate: str, key: str) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION
     try:
         # Without a password to try, OpenSSL would ask for one at the terminal.
-        context.load_cert_chain(certificate, key, password="")
+        context.load_cert_chain(certificate, key, password=lambda: "")
     except OSError as error:  # an SSLError is one
         raise ValueError(
             f"[api] tls_key: {key} must be the key of {certificate}, without a passphrase"
