@@ -56,8 +56,9 @@ def settings(host: str, zone: str) -> Any:
         state_path=host,
         transport_url=conf.transport_url,
         call_timeout=conf.call_timeout,
+        certificates=conf.certificates,
     )
-    for group in ("conductor", "compute"):
+    for group in ("api", "conductor", "compute", "libvirt"):
         options = getattr(conf, group)
         setattr(plain, group, SimpleNamespace(**{name: options[name] for name in options}))
     plain.compute.zone = zone
