@@ -56,6 +56,12 @@ def test_every_method_is_in_the_table_with_its_version(topic: str) -> None:
     assert set(CONTRACT.added[FIRST]) == OLD_METHODS
 
 
+def test_a_message_that_is_turned_round_to_another_topic_has_no_method_there() -> None:
+    """An agent can have hints for it, which bear an API's or conductor's name, die elsewhere."""
+    names = [name for topic in SERVED for name in served(topic)]
+    assert sorted(set(names)) == sorted(names)
+
+
 @pytest.mark.parametrize("topic", SERVED)
 def test_every_later_argument_has_a_version_and_a_default(topic: str) -> None:
     for method, signature in served(topic).items():

@@ -103,8 +103,8 @@ def test_the_layout_in_the_design_names_only_what_is_there() -> None:
 
 @pytest.mark.parametrize(
     "rights",
-    [broker.api_rights("control1"), broker.conductor_rights("control1"), broker.agent_rights("h1")],
-    ids=["api", "conductor", "agent"],
+    [broker.api_rights("control1"), broker.conductor_rights("control1")],
+    ids=["api", "conductor"],
 )
 def test_the_brokers_rights_are_those_that_the_stack_gives(rights: broker.Rights) -> None:
     page = (ROOT / "docs/install.md").read_text()
