@@ -6,10 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from devstack import network
 from devstack.hosts import LIBVIRT_TCP_PORT, Host, HostNet
 from devstack.processes import wait_until
 from devstack.teardown import take_down
+
+pytestmark = pytest.mark.clouds
 
 
 def pings(host: Host, address: str) -> bool:

@@ -27,6 +27,8 @@ from paddock.records import DiskSource, GuestSpec, PortSpec
 from tests.driver_contract import find, last_line, launched, quiet, wait_for
 from tests.libvirt_lab import LibvirtLab, pid_of
 
+pytestmark = pytest.mark.clouds
+
 CALL_TIMEOUT = 5.0
 CALLS = 8
 MARK = b"never changed on its way"

@@ -14,6 +14,8 @@ from devstack import packages
 from devstack.certificates import Certificates
 from devstack.hosts import LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT, Host, HostNet
 
+pytestmark = pytest.mark.clouds
+
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostNet]:

@@ -17,9 +17,9 @@ from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.worker import Story, broken, noticed, shrunk, traced, traced_plainly
 
 SEED = os.environ.get("PADDOCK_SEED")
-SCHEDULES = int(os.environ.get("PADDOCK_SCHEDULES", "7000"))
+SCHEDULES = int(os.environ.get("PADDOCK_SCHEDULES", "10000"))
 FIRST = int(os.environ.get("PADDOCK_FIRST_SEED", "0"))
-BATCH = 500
+BATCH = 125
 PART = 1000
 LAST = FIRST + SCHEDULES
 PARTS = [range(first, min(first + PART, LAST)) for first in range(FIRST, LAST, PART)]
