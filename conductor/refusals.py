@@ -4,13 +4,13 @@ been stolen."""
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from paddock.errors import PaddockError, ServiceUnavailable
+from paddock.logs import Rate
 
 LOG = logging.getLogger(__name__)
 LINES = 20
@@ -26,9 +26,7 @@ class Refusals:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._counts: dict[str, tuple[float, int]] = {}
+        self._rate = Rate(LINES, SECONDS, clock)
 
     @contextmanager
     def watch(self, ctxt: dict[str, Any], method: str) -> Iterator[None]:
@@ -47,23 +45,8 @@ class Refusals:
         :param ctxt: the message's context, with the broker's word for the sender
         """
         sender = str(ctxt.get("auth_user"))
-        untold = self._count(sender)
+        untold = self._rate.admit(sender)
         if untold is not None:
             more = f" ({untold} more were not logged)" if untold else ""
-            LOG.warning("Refused to %s: %s%s", sender, text[:LONGEST], more)
-
-    def _count(self, sender: str) -> int | None:
-        """How many were not logged before this one; None when this one is not either."""
-        now = self._clock()
-        with self._lock:
-            since, count = self._counts.get(sender, (now, 0))
-            untold = max(count - LINES, 0)
-            if now - since >= SECONDS:
-                since, count = now, 0
-            elif count >= LINES:
-                self._counts[sender] = since, count + 1
-                return None
-            else:
-                untold = 0
-            self._counts[sender] = since, count + 1
-            return untold
+            rated = {"is_rated": True}
+            LOG.warning("Refused to %s: %s%s", sender, text[:LONGEST], more, extra=rated)

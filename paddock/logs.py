@@ -14,6 +14,8 @@ import logging
 import logging.handlers
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,6 +26,12 @@ FIELDS = (
     "request_id", "global_request_id", "action_id", "step_id", "instance_id", "project_id", "host",
 )  # fmt: skip
 T = TypeVar("T")
+ALIKE = 200
+ALIKE_SECONDS = 60.0
+"""So many warnings of one kind in so many seconds: who causes them cannot fill a disk with them."""
+LONGEST_FIELD = 255
+LONGEST = 16_384
+MOST_KEYS = 1000
 OWN = ("paddock", "api", "conductor", "compute_agent", "devstack")
 
 _CONTEXT: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("log fields")
@@ -67,6 +75,56 @@ def mask(text: str) -> str:
     return text
 
 
+class Rate:
+    """Lets so many of each kind pass in so many seconds, and counts the others.
+
+    :param clock: a monotonic clock, seconds
+    """
+
+    def __init__(
+        self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: dict[Any, tuple[float, int]] = {}
+
+    def admit(self, key: Any) -> int | None:
+        """How many of a kind were kept back before this one; None when this one is, too."""
+        now = self._clock()
+        with self._lock:
+            if key not in self._counts and len(self._counts) >= MOST_KEYS:
+                self._counts.clear()
+            since, count = self._counts.get(key, (now, 0))
+            is_over = now - since >= self._seconds
+            self._counts[key] = (now, 1) if is_over else (since, count + 1)
+        if is_over:
+            return max(count - self._most, 0)
+        return 0 if count < self._most else None
+
+
+class Bounded(logging.Filter):
+    """Keeps back warnings that come too often, and says how many there were.
+
+    Those whose record has ``is_rated`` were counted where they came from.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rate = Rate(ALIKE, ALIKE_SECONDS)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is written."""
+        if record.levelno < logging.WARNING or getattr(record, "is_rated", False):
+            return True
+        untold = self._rate.admit((record.name, str(record.msg)[:LONGEST_FIELD]))
+        if untold:
+            record.msg = f"{record.getMessage()} ({untold} more like this were not logged)"
+            record.args = ()
+        return untold is not None
+
+
 class TextFormatter(logging.Formatter):
     """Time in UTC, level, role, logger, fields in brackets, message; then an exception's lines.
 
@@ -83,7 +141,7 @@ class TextFormatter(logging.Formatter):
         """The record's line."""
         fields = " ".join(f"{name}={value}" for name, value in self.fields(record).items())
         about = f"[{fields}] " if fields else ""
-        message = record.getMessage().translate(_CONTROLS)
+        message = record.getMessage()[:LONGEST].translate(_CONTROLS)
         line = f"{_time(record)} {record.levelname} {self.role} {record.name} {about}{message}"
         return mask("\n".join([line, *self.trace(record)]))
 
@@ -91,11 +149,15 @@ class TextFormatter(logging.Formatter):
         """The fields of a record that have a value."""
         sources = (vars(record), _CONTEXT.get({}), self._fields)
         found = {name: next((s[name] for s in sources if s.get(name)), None) for name in FIELDS}
-        return {name: str(value).translate(_CONTROLS) for name, value in found.items() if value}
+        return {
+            name: str(value)[:LONGEST_FIELD].translate(_CONTROLS)
+            for name, value in found.items()
+            if value
+        }
 
     def trace(self, record: logging.LogRecord) -> list[str]:
         """The exception, if there is one."""
-        return [self.formatException(record.exc_info)] if record.exc_info else []
+        return [self.formatException(record.exc_info)[-LONGEST:]] if record.exc_info else []
 
 
 class JsonFormatter(TextFormatter):
@@ -108,7 +170,7 @@ class JsonFormatter(TextFormatter):
             "level": record.levelname,
             "role": self.role,
             "logger": record.name,
-            "message": mask(record.getMessage()),
+            "message": mask(record.getMessage()[:LONGEST]),
             **self.fields(record),
         }
         for trace in self.trace(record):
@@ -129,6 +191,7 @@ def set_up(conf: cfg.ConfigOpts, role: str) -> None:
     )
     fields = {} if role == "cloud" else {"host": str(conf.host)}
     handler.setFormatter((JsonFormatter if conf.log_json else TextFormatter)(role, fields))
+    handler.addFilter(Bounded())
     logging.basicConfig(
         handlers=[handler], level=logging.INFO if conf.debug else logging.WARNING, force=True
     )

@@ -135,3 +135,34 @@ def test_a_pools_thread_bears_its_makers_fields_and_not_a_requests(written: Writ
         pool.submit(lambda: LOG.info("work"))
     pool.stop(10)
     assert "[host=h7] work" in written.lines[0]
+
+
+def test_who_causes_warnings_cannot_fill_the_log(written: Written) -> None:
+    written.set_up()
+    for number in range(3 * logs.ALIKE):
+        LOG.warning("No sense: %s", number)
+    LOG.warning("Another thing")
+    LOG.info("And this")
+    assert len(written.lines) == logs.ALIKE + 2
+
+
+def test_a_rate_lets_the_next_pass_and_says_how_many_did_not() -> None:
+    now = [0.0]
+    rate = logs.Rate(2, 60.0, lambda: now[0])
+    assert [rate.admit("a") for _ in range(5)] == [0, 0, None, None, None]
+    assert rate.admit("b") == 0
+    now[0] = 60.0
+    assert [rate.admit("a") for _ in range(3)] == [3, 0, None]
+    for number in range(2 * logs.MOST_KEYS):
+        assert rate.admit(number) == 0
+
+
+def test_a_line_is_bounded_whatever_it_is_about(written: Written) -> None:
+    for options in ({}, {"log_json": True}):
+        written.set_up(**options)
+        with logs.bind(request_id="r" * 10**6):
+            try:
+                raise KeyError("k" * 10**6)
+            except KeyError:
+                LOG.exception("x" * 10**6)
+    assert written.path.stat().st_size < 100_000
