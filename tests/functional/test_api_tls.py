@@ -39,12 +39,14 @@ REQUEST = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Echo:
-    """Answers with what it was sent, or with the path; ``/slow`` when it is let."""
+    """Answers with what it was sent, or with the path; ``/slow`` when it is let, ``/file`` with
+    a file."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
         self.go = threading.Event()
         self.schemes: set[str] = set()
+        self.file = Path("/dev/null")
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
         body = environ["wsgi.input"].read() or environ["PATH_INFO"].encode()
@@ -52,6 +54,9 @@ class Echo:
         if environ["PATH_INFO"] == "/slow":
             self.entered.set()
             self.go.wait(SECONDS)
+        if environ["PATH_INFO"] == "/file":
+            start("200 OK", [("Content-Length", str(LARGE))])
+            return environ["wsgi.file_wrapper"](self.file.open("rb"))  # type: ignore[no-any-return]
         start("200 OK", [("Content-Length", str(len(body)))])
         return [body]
 
@@ -143,6 +148,15 @@ def test_large_bodies_pass_both_ways(server: HttpServer, client: requests.Sessio
     assert client.post(url(server), data=body, timeout=SECONDS).content == body
     chunks = (body[at : at + 100_000] for at in range(0, LARGE, 100_000))
     assert client.post(url(server), data=chunks, timeout=SECONDS).content == body
+
+
+def test_a_large_file_passes(
+    server: HttpServer, client: requests.Session, app: Echo, tmp_path: Path
+) -> None:
+    app.file = tmp_path / "large"
+    app.file.write_bytes(os.urandom(LARGE))
+    got = [client.get(url(server, "/file"), timeout=SECONDS).content for _ in range(3)]
+    assert got == [app.file.read_bytes()] * 3
 
 
 def test_a_client_that_reads_slowly_gets_all(
