@@ -38,6 +38,7 @@ load_definitions = {definitions}
 log.console = false
 log.file.level = info
 disk_free_limit.absolute = 64MB
+max_message_size = 16777216
 raft.wal_max_size_bytes = 16777216
 loopback_users = none
 """

@@ -9,10 +9,12 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, get_type_hints
 
 import amqp.exceptions
 import kombu
+import msgspec
 import pytest
 
 from conductor import hosts
@@ -81,7 +83,7 @@ RECORDS: dict[str, Callable[[Scene], Any]] = {
         "networks": "none", "metadata": {},
     },
 }  # fmt: skip
-PLAIN: dict[str, Any] = {"str": "x", "str | None": "x", "Json": {}, "list[Json]": []}
+PLAIN = ("x", {}, {"name": "x"}, [], 1)
 
 
 def arguments_of(scene: Scene, method: Callable[..., Any]) -> Arguments:
@@ -90,10 +92,18 @@ def arguments_of(scene: Scene, method: Callable[..., Any]) -> Arguments:
     return {
         one.name: wire(RECORDS[one.name](scene))
         if one.name in RECORDS
-        else PLAIN[str(one.annotation)]
+        else plain(get_type_hints(method)[one.name])
         for one in wanted
         if one.default is inspect.Parameter.empty
     }
+
+
+def plain(kind: Any) -> Any:
+    """A value of that type."""
+    for value in PLAIN:
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(value, kind)
+    raise AssertionError(f"nothing here is of the type {kind}")
 
 
 def test_nothing_is_done_in_a_users_name(scene: Scene) -> None:
@@ -294,9 +304,9 @@ REFUSED = " caused a channel exception "
 Broken = Callable[[Any], Any]
 
 
-def published(exchange: str, key: str, **properties: Any) -> Broken:
+def published(exchange: str, key: str, text: str = "{}", **properties: Any) -> Broken:
     def publish(channel: Any) -> None:
-        message = amqp.Message("{}", **properties)
+        message = amqp.Message(text, **properties)
         channel.basic_publish_confirm(message, exchange, key, timeout=SECONDS)
 
     return publish
@@ -339,6 +349,7 @@ def tried() -> Iterator[tuple[str, Broken]]:
     yield "hear traces", bound("amq.rabbitmq.trace", "#")
     for user in ("api", "c1", VICTIM, "guest"):
         yield f"claim to be {user}", published("amq.direct", "conductor-api", user_id=user)
+    yield "send 17 MiB", published("amq.direct", "conductor-agent", text="x" * (17 << 20))
     for number, name in enumerate(("", "amq.topic", "mine")):
         letters = {"x-dead-letter-exchange": name}
         yield f"let letters die to {name!r}", declared(f"reply_h7:agent:{number}", **letters)
