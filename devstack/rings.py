@@ -15,8 +15,9 @@ from devstack.say import say
 
 RINGS = ("unit", "simulation", "functional", "integration", "faults")
 LONG = "long"
-LONG_RUN = {"PADDOCK_SCHEDULES": "1000000"}
-"""The long ring is the simulation with many more schedules: hours."""
+LONG_RUN = {"PADDOCK_REQUESTS": "20000", "PADDOCK_SCHEDULES": "1000000"}
+LONG_TESTS = ("functional/test_hostile_input.py", "simulation")
+"""The long ring is random requests and the simulation, with many more of both: hours."""
 ROOTS = ("integration", "faults")
 """Rings with namespaces and real servers."""
 MEANWHILE = {
@@ -106,9 +107,10 @@ def _start(run: Run, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]
     if run.ring == LONG:
         environment = {**LONG_RUN, **environment}
     workers = ["--numprocesses", "auto"] if run.ring in SIDE_BY_SIDE else []
-    directory = CHECKOUT / "tests" / ("simulation" if run.ring == LONG else run.ring)
+    places = LONG_TESTS if run.ring == LONG else (run.ring,)
+    paths = [str(CHECKOUT / "tests" / place) for place in places]
     marks = ["-m", run.marks] if run.marks else []
-    command = [sys.executable, "-m", "pytest", *workers, *marks, str(directory)]
+    command = [sys.executable, "-m", "pytest", *workers, *marks, *paths]
     return subprocess.Popen(
         command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output and subprocess.STDOUT
     )

@@ -53,7 +53,7 @@ def with_links(document: Document) -> Document:
     without the tokens, which would be drawn otherwise."""
     del document["components"]["securitySchemes"]
     for path, item in document["paths"].items():
-        names = re.findall(r"{(\w+)}", path)[:1]
+        names = [name for name in re.findall(r"{(\w+)}", path) if name in SOURCES]
         for method in item.keys() - {"parameters"}:
             del item[method]["security"]
             more = SOURCES["server_id"] if path.startswith(f"{COMPUTE}/servers") else ()
