@@ -26,7 +26,6 @@ from paddock.records import Found
 
 T = TypeVar("T")
 
-ID = 36
 TEXT = 255
 ITEMS = 2000
 DEPTH = 6
@@ -44,15 +43,15 @@ NUMBERS = {
     "booted": 1e10,
 }
 """The largest values: 256 TiB of memory, 16 PiB of disk, 4 EiB to move, 300 years of running."""
-TEXTS = {"store": 1024, "command_line": 4096, "reason": DETAILS}
+TEXTS = {"epoch": 36, "store": 1024, "reason": DETAILS}
 LISTS = {"steps": 100, "outcomes": 100}
-IDS = frozenset(
-    {"action_id", "epoch", "instance_id", "launched_by", "nonce", "query_id", "recorded_epoch",
-     "replaces", "step_id"}
+NAMES = frozenset(
+    {"action_id", "epoch", "host", "instance_id", "launched_by", "nonce", "query_id",
+     "recorded_epoch", "replaces", "step_id"}
 )  # fmt: skip
-NAMES = IDS | {"host"}
-UNREAD = frozenset({"answer", "error"})
-"""What :func:`answer` and :func:`error` look at."""
+UNREAD = frozenset({"answer", "error", "extra"})
+"""What :func:`answer` and :func:`error` look at, and what is bounded in size only: the ``extra``
+facts may hold a hypervisor's own words, and are shown to nobody as they are."""
 
 
 def check(arguments: Mapping[str, Any]) -> None:
@@ -88,7 +87,7 @@ def _check(name: str, value: Any, depth: int) -> None:
 
 
 def _check_text(name: str, value: str) -> None:
-    longest = ID if name in IDS else TEXTS.get(name, TEXT)
+    longest = TEXTS.get(name, TEXT)
     if len(value) > longest or not value.isprintable():
         raise BadRequest(f"{name}: it must have {longest} characters at most, all printable.")
 

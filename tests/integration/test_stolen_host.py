@@ -194,7 +194,7 @@ ATTEMPTS: dict[str, list[Attempt]] = {
         lambda s: beat(s, version="1\n2030-01-01 all is well"),
         lambda s: beat(s, capabilities=["x" * 200] * 1000),
         lambda s: beat(s, capabilities=["x"] * 100_000),
-        lambda s: beat(s, extra={"a": {"b": {"c": {"d": {"e": {"f": {}}}}}}}),
+        lambda s: beat(s, extra={"a": "x" * 70_000}),
         lambda s: {"beat": wire(Heartbeat(host=THIEF, epoch=s.victim.epoch, held=[],
                                           facts=HostFacts(resources=Resources(
                                               vcpus=1, memory_mb=1, disk_gb=1),

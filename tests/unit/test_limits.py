@@ -33,8 +33,8 @@ FACTS = {"resources": {"vcpus": 8, "memory_mb": 8192, "disk_gb": 100}, "capabili
         {"hello": {"machine_id": "\ud800"}},
         {"beat": {"facts": FACTS | {"resources": {"vcpus": 10**6}}}},
         {"beat": {"facts": FACTS | {"extra": {str(n): "x" * 200 for n in range(1000)}}}},
-        {"beat": {"facts": FACTS | {"extra": {"a\nb": 1}}}},
-        {"beat": {"facts": FACTS | {"extra": {"a": [[[[[[]]]]]]}}}},
+        {"beat": {"facts": FACTS | {"version": "1\n2"}}},
+        {"beat": {"facts": FACTS | {"capabilities": [[[[[[]]]]]]}}},
     ],
     ids=lambda told: str(told)[:40].encode("ascii", "replace").decode(),
 )
@@ -48,7 +48,9 @@ def test_what_honest_agents_say_passes(lab: Lab) -> None:
     agent = lab.agents["h1"]
     limits.check({"beat": {"host": "h1", "epoch": agent.epoch, "facts": wire(agent.facts)}})
     limits.check({"recorded_epoch": None, "hello": {"booted": 3.5e6, "replaces": None}})
+    limits.check({"found": [{"instance_id": "a guest that somebody cloned beside those of ours"}]})
     limits.check({"outcomes": [{"error": {"message": "two\nlines"}}]})
+    limits.check({"beat": {"facts": FACTS | {"extra": {"virt_type": "KVM failed:\n" + "x" * 999}}}})
 
 
 def test_an_error_is_one_that_a_host_can_have() -> None:
