@@ -9,17 +9,21 @@ from waitress.channel import HTTPChannel
 
 from api.request_parser import Refusal, RequestParser
 
-UNREAD = 5
-"""So many times as long as a request may take to come, an answer may take to be read."""
+STEP = 65536
+UNTAKEN = 5
+"""A client must take so many bytes of an answer, or the rest of it, in so many times what a request
+may take; the system's own buffers hold some megabytes, which go in large pieces."""
 
 
 class BoundedChannel(HTTPChannel):  # type: ignore[misc]
-    """A connection; the server's ``patience`` is how many seconds a request may take to come."""
+    """A connection; the server's ``patience`` is how many seconds a request may take to come, and
+    a piece of an answer to be taken."""
 
     parser_class = RequestParser
     request: Any = None
     _began = 0.0
-    _written = 0.0
+    _left = 0
+    _moved = 0.0
 
     def received(self, data: bytes) -> bool:
         """Take bytes; note when a request began."""
@@ -32,13 +36,18 @@ class BoundedChannel(HTTPChannel):  # type: ignore[misc]
     def readable(self) -> bool:
         """Whether more may come; the loop asks in each of its rounds, so time is looked at here."""
         now, patience = time.monotonic(), self.server.patience
-        if not self.total_outbufs_len:
-            self._written = now
-        elif now - self._written > UNREAD * patience:
+        if self._is_taken():
+            self._left, self._moved = self.total_outbufs_len, now
+        elif now - self._moved > UNTAKEN * patience:
             self.will_close = True
         if self.request is not None and not self.requests and now - self._began > patience:
             self._give_up(patience)
         return bool(super().readable())
+
+    def _is_taken(self) -> bool:
+        """Whether the client takes its answer: some of it went, or more of it is there."""
+        left = self.total_outbufs_len
+        return not left or left > self._left or left <= self._left - STEP
 
     def _give_up(self, patience: float) -> None:
         with self.requests_lock:

@@ -20,6 +20,7 @@ from api.http import HttpServer
 LONGEST = 4096
 SECONDS = 10
 PATIENCE = 1
+LARGE = b"x" * (8 << 20)
 NEXT = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = b"POST /first HTTP/1.1\r\nHost: a\r\n"
 GET = b"GET /first HTTP/1.1\r\nHost: a\r\n"
@@ -141,8 +142,9 @@ class Recorder:
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
         length = len(environ["wsgi.input"].read())
         self.asked.append(f"{environ['PATH_INFO']} {length}")
-        start("200 OK", [("Content-Type", "text/plain")])
-        return [b"fine"]
+        body = LARGE if environ["PATH_INFO"] == "/large" else b"fine"
+        start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
 
 
 @pytest.fixture(scope="module")
@@ -300,3 +302,27 @@ def test_many_slow_connections_leave_room_for_others(server: HttpServer, app: Re
     finally:
         for peer in slow:
             peer.close()
+
+
+def take(server: HttpServer, piece: int, pause: float) -> int:
+    """Bytes of a large answer that a client gets that takes it piece by piece."""
+    taken = 0
+    with socket.socket() as peer, suppress(ConnectionError):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        peer.settimeout(SECONDS)
+        peer.connect(("127.0.0.1", server.port))
+        peer.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        end = time.monotonic() + 7 * PATIENCE
+        while more := peer.recv(piece):
+            taken += len(more)
+            if time.monotonic() < end:
+                time.sleep(pause)
+    return taken
+
+
+def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(server: HttpServer) -> None:
+    assert take(server, 200_000, 0.1) > len(LARGE)
+
+
+def test_a_client_that_hardly_takes_its_answer_is_let_go(server: HttpServer) -> None:
+    assert take(server, 10, 0.05) < len(LARGE)
