@@ -27,6 +27,11 @@ TREES = st.recursive(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def settled(cloud: Cloud) -> None:
+    cloud.settle()
+
+
 def paths(cloud: Cloud) -> dict[str, Any]:
     found: dict[str, Any] = cloud.stranger().get("/openapi.json").json["paths"]
     return found
