@@ -30,6 +30,9 @@ IDLE = 2
 """So many times as long as a request may take to come, a connection may be idle."""
 MOST_CONNECTIONS = 800
 """Below the 1,024 files that a process may have open where nobody raises that."""
+MOST_UNREAD = 1 << 22
+"""Bytes of answers that may wait for a client whose connection is used again. The library lets a
+thread wait for the client where there are 16 MiB; so much never comes together then."""
 QUIET_SECONDS = 0.5
 """A connection that was used so recently may have a request on its way."""
 
@@ -85,10 +88,12 @@ def _as_ours(found: Any, limits: Any) -> PaddockError:
 
 
 class _Task(WSGITask):  # type: ignore[misc]
-    """Tells clients not to use the connection again once the entrance is closed."""
+    """Tells clients not to use the connection again once the entrance is closed, or when much is
+    left for them to read: further requests that they have sent then get no answer."""
 
     def build_response_header(self) -> bytes:
-        if not self.channel.server.accepting:
+        unread = self.channel.total_outbufs_len + (self.content_length or 0)
+        if not self.channel.server.accepting or unread > MOST_UNREAD:
             self.set_close_on_finish()
         header: bytes = super().build_response_header()
         return header

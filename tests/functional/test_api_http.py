@@ -7,8 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import fromstring
 
@@ -17,24 +18,33 @@ import requests
 
 from api.entrance import open_entrance
 from api.http import HttpServer
+from tests.fixtures.cloud import wait_for
 
 LONGEST = 4096
 SECONDS = 10
+THREADS = 4
+LARGE = 32 << 20
 
 
 class Slow:
-    """A WSGI application that answers when it is let."""
+    """Answers when it is let; ``/file`` with a file, ``/much`` with much text."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
         self.go = threading.Event()
+        self.file = Path("/dev/null")
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
         length = len(environ["wsgi.input"].read())
         if environ["PATH_INFO"] == "/slow":
             self.entered.set()
             self.go.wait(SECONDS)
+        if environ["PATH_INFO"] == "/file":
+            start("200 OK", [("Content-Length", str(LARGE))])
+            return environ["wsgi.file_wrapper"](self.file.open("rb"))  # type: ignore[no-any-return]
         start("200 OK", [("Content-Type", "text/plain")])
+        if environ["PATH_INFO"] == "/much":
+            return [b"x" * (LARGE >> 6)]
         return [str(length).encode()]
 
 
@@ -49,7 +59,7 @@ def app() -> Slow:
 
 @pytest.fixture
 def server(app: Slow) -> Iterator[HttpServer]:
-    server = HttpServer(app, entrance(0), 4, LONGEST)
+    server = HttpServer(app, entrance(0), THREADS, LONGEST)
     server.start()
     yield server
     app.go.set()
@@ -164,3 +174,29 @@ def test_a_slow_client_takes_no_worker(server: HttpServer) -> None:
     finally:
         for peer in slow:
             peer.close()
+
+
+@pytest.mark.parametrize(("path", "times"), [("/file", 2), ("/much", 60)])
+def test_clients_that_ask_for_much_at_once_and_read_none_of_it_take_no_worker(
+    server: HttpServer, app: Slow, tmp_path: Path, path: str, times: int
+) -> None:
+    app.file = tmp_path / "large"
+    with app.file.open("wb") as file:
+        file.truncate(LARGE)
+    request = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    with ExitStack() as greedy:
+        for _ in range(2 * THREADS):
+            peer = socket.create_connection(("127.0.0.1", server.port), SECONDS)
+            greedy.enter_context(peer).sendall(request * times)
+            assert peer.recv(1) == b"H"
+        channels = server._server.active_channels
+        wait_for(lambda: not any(one.requests for one in [*channels.values()]), "rest", SECONDS)
+        assert requests.get(url(server), timeout=SECONDS).text == "0"
+
+
+def test_a_client_that_reads_gets_all_of_a_large_file(
+    server: HttpServer, app: Slow, tmp_path: Path
+) -> None:
+    app.file = tmp_path / "large"
+    app.file.write_bytes(bytes(range(256)) * (LARGE >> 8))
+    assert requests.get(url(server, "/file"), timeout=SECONDS).content == app.file.read_bytes()
