@@ -32,9 +32,10 @@ CONVERT_SECONDS = 3600
 def image_cache(conf: cfg.ConfigOpts, cache: Path) -> ImageCache:
     """The images of an agent, from where its configuration says.
 
-    :param cache: a directory of this agent's own; made if need be
+    :param cache: a directory of this agent's own; made if need be, so that the hypervisor's user
+        gets to kernels there, which libvirt gives it, and to nothing else
     """
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cache.mkdir(mode=0o711, parents=True, exist_ok=True)
     options = conf.compute
     source: ImageSource = ImageDirectory(Path(options.image_store))
     if options.image_url:

@@ -13,9 +13,9 @@ import pytest
 
 from compute_agent.drivers.base import UNWATCHED, Work
 from compute_agent.image_source import ImageDownloads
-from compute_agent.images import ImageCache
+from compute_agent.images import ImageCache, image_cache
 from compute_agent.parts import Parts
-from paddock import tickets
+from paddock import config, tickets
 from paddock.errors import HypervisorError, WorkCancelled
 from paddock.records import ImageSpec
 
@@ -120,6 +120,15 @@ def test_settings_that_are_wrong_are_a_failure_with_a_reason(tmp_path: Path) -> 
     source = ImageDownloads("https://127.0.0.1:1", str(tmp_path / "no-such-file"), tmp_path)
     with pytest.raises(HypervisorError, match="could not be had from the API"):
         source.find(SPEC, UNWATCHED)
+
+
+def test_the_hypervisors_user_gets_to_a_kernel_that_it_is_given_and_to_no_other_image(
+    cache: ImageCache, asked: list[str], tmp_path: Path
+) -> None:
+    Request.answers = [whole(CONTENT)]
+    assert cache.file(SPEC).stat().st_mode & 0o777 == 0o600
+    image_cache(config.load(), tmp_path / "images")
+    assert (tmp_path / "images").stat().st_mode & 0o777 == 0o711
 
 
 def test_it_can_be_stopped_while_the_api_is_silent(cache: ImageCache, tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ YES = (
 ALIKE = {key: ["yes"] for key in YES} | {
     "ProtectSystem": ["strict"],
     "ProtectProc": ["invisible"],
-    "UMask": ["0077"],
     "SystemCallArchitectures": ["native"],
     "SystemCallFilter": ["@system-service", "~@privileged"],
     "StateDirectory": ["paddock"],
 }
 UNPRIVILEGED = {
+    "UMask": ["0077"],
     "User": ["paddock"],
     "CapabilityBoundingSet": [""],
     "PrivateDevices": ["yes"],
@@ -34,6 +34,7 @@ UNPRIVILEGED = {
     "RestrictAddressFamilies": ["AF_INET AF_INET6 AF_UNIX"],
 }
 AGENT = {
+    "UMask": ["0066"],  # QEMU has a user of its own, who must get to guests' disks
     "CapabilityBoundingSet": ["CAP_DAC_OVERRIDE CAP_FOWNER CAP_NET_ADMIN CAP_NET_RAW"],
     "DevicePolicy": ["closed"],
     "DeviceAllow": ["/dev/kvm rw"],
