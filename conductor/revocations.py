@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,9 +28,12 @@ class Register:
 
     def note(self, role: str, name: str, number: int) -> None:
         """Remember one, before anybody has it."""
-        known = self._path.read_bytes() if self._path.exists() else b""
-        with drafted(self._path, known + f"{role} {name} {number:x}\n".encode()) as draft:
-            draft.replace(self._path)
+        # Appended, since what is issued at the same time must not be lost.
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(f"{role} {name} {number:x}\n".encode())
+            file.flush()
+            os.fsync(handle)
 
     def numbers(self, role: str, name: str) -> list[int]:
         """Those of all certificates of a role and name."""
