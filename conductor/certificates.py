@@ -12,6 +12,7 @@ import ipaddress
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,15 +195,14 @@ def _checked(days: int) -> datetime.datetime:
 
 
 def _address(text: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(text))
-    except ValueError:
-        if len(text) > LONGEST_NAME or not _NAME.fullmatch(text):
-            raise BadRequest(
-                f"{text!r} must be a host name of at most {LONGEST_NAME} characters "
-                "or an IP address."
-            ) from None
-        return x509.DNSName(text)
+    if "%" not in text:  # what follows it in an IPv6 address can be any text
+        with suppress(ValueError):
+            return x509.IPAddress(ipaddress.ip_address(text))
+    if len(text) > LONGEST_NAME or not _NAME.fullmatch(text):
+        raise BadRequest(
+            f"{text!r} must be a host name of at most {LONGEST_NAME} characters or an IP address."
+        )
+    return x509.DNSName(text)
 
 
 def _subject(role: str, name: str) -> x509.Name:

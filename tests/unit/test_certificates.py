@@ -6,6 +6,7 @@ import datetime
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from conductor import manage
+from conductor.certificates import Authority
 from paddock import certificates
 from paddock.certificates import read
 
@@ -172,6 +174,15 @@ def test_all_certificates_of_a_host_are_taken_back_also_renewed_ones(desk: Desk)
     assert "No certificate was issued" in said
 
 
+def test_certificates_that_are_issued_at_the_same_time_can_all_be_taken_back(desk: Desk) -> None:
+    names = [f"h{number}" for number in range(16)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: Authority(desk.ca).issue(name, "host", []), names))
+    for name in names:
+        said = desk.do("revoke", str(desk.ca), name, "--role", "host")
+    assert f"names {len(names)} cert" in said
+
+
 def test_a_ca_is_never_overwritten(desk: Desk) -> None:
     before = (desk.ca / "cakey.pem").read_bytes()
     assert "exists" in desk.refused("ca", str(desk.ca))
@@ -180,7 +191,9 @@ def test_a_ca_is_never_overwritten(desk: Desk) -> None:
     assert (desk.ca / "cakey.pem").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["", "..", "../h1", "h 1", "h1,OU=host", "*", "a" * 65, "h1\n"])
+@pytest.mark.parametrize(
+    "name", ["", "..", "../h1", "h 1", "h1,OU=host", "*", "a" * 65, "h1\n", "fe80::1%h 1\n"]
+)
 def test_a_name_that_is_none_is_refused(desk: Desk, name: str) -> None:
     assert "must be a host name" in desk.refused("issue", str(desk.ca), name, "--role", "host")
     said = desk.refused("issue", str(desk.ca), "h1", "--role", "host", "--address", name)
