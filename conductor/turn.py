@@ -240,6 +240,7 @@ def each(
         try:
             answers[place] = {"ok": turn.attempt(lambda item=item: fn(item))}  # type: ignore[misc]
         except PaddockError as error:
-            turn.refuse(error.message)
+            if not isinstance(error, ServiceUnavailable):
+                turn.refuse(error.message)
             answers[place] = {"error": error.to_wire()}
     return [answers[place] for place in range(len(items))]

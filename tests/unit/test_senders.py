@@ -6,8 +6,10 @@ import pytest
 
 from conductor.refusals import LINES, SECONDS, Refusals
 from conductor.senders import Senders
+from conductor.turn import Turn, each
 from paddock.config import load
-from paddock.errors import DatabaseUnavailable, Forbidden
+from paddock.errors import DatabaseUnavailable, Forbidden, PaddockError, StepRefused
+from tests.fixtures.lab import Lab
 
 
 @pytest.fixture
@@ -81,3 +83,14 @@ class TestRefusals:
         with pytest.raises(Forbidden):
             senders.check_api({"auth_user": "h1"})
         assert caplog.messages == ["Refused to h1: This sender does not speak for users."]
+
+    def test_a_part_of_a_batch_that_only_came_at_a_bad_time_is_not_one(self, lab: Lab) -> None:
+        def fail(error: PaddockError) -> None:
+            raise error
+
+        def batch(turn: Turn) -> list[str]:
+            errors = [DatabaseUnavailable(), StepRefused("It is another's.")]
+            each(turn, errors, str, fail)
+            return turn.refused
+
+        assert lab.ledger.turns.run(batch) == ["It is another's."]
