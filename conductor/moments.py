@@ -24,8 +24,8 @@ def read_iso(text: str, field: str) -> datetime.datetime:
     """
     try:
         moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):  # the first and last days of all are not those of UTC
         raise BadRequest(f"{field}: {text!r} is not an ISO 8601 time.") from None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
     return moment

@@ -85,7 +85,7 @@ def shown(site: Site) -> list[HostRecord]:
     return site_turns(site).read(lambda turn: hosts.list_page(turn, Listing()))
 
 
-@pytest.mark.parametrize("told", ["nonsense", 7, None, ["2030-05-01"]])
+@pytest.mark.parametrize("told", ["nonsense", 7, None, ["2030-05-01"], "0001-01-01T00:00:00+23:59"])
 def test_what_a_host_tells_that_is_no_time_is_nothing(
     site: Site, certificates: Certificates, told: object
 ) -> None:
