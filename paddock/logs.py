@@ -120,8 +120,7 @@ class Bounded(logging.Filter):
             return True
         untold = self._rate.admit((record.name, str(record.msg)[:LONGEST_FIELD]))
         if untold:
-            record.msg = f"{record.getMessage()} ({untold} more like this were not logged)"
-            record.args = ()
+            record.msg = f"{record.msg} ({untold} more like this were not logged)"
         return untold is not None
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,24 @@ def test_a_rate_lets_the_next_pass_and_says_how_many_did_not() -> None:
     assert [rate.admit("a") for _ in range(3)] == [3, 0, None]
     for number in range(2 * logs.MOST_KEYS):
         assert rate.admit(number) == 0
+
+
+def test_a_line_that_cannot_be_written_harms_nobody_else(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(logs, "ALIKE", 1)
+    monkeypatch.setattr(logs, "Rate", partial(logs.Rate, clock=lambda: now[0]))
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    written.set_up()
+    for _ in range(3):
+        LOG.warning("Lost: %d", "x")
+    now[0] = logs.ALIKE_SECONDS
+    LOG.warning("Lost: %d", "x")  # says how many were kept back
+    LOG.warning("Another thing: %d", 7)
+    assert [line.partition("conductor.test ")[2] for line in written.lines] == [
+        "[host=h1] Another thing: 7"
+    ]
 
 
 def test_a_line_is_bounded_whatever_it_is_about(written: Written) -> None:
