@@ -73,7 +73,8 @@ def _check_bound(host: Host, told: Hello) -> None:
     if host.own_zone != (told.zone or None):
         raise Conflict(
             f"Host {told.host} is in zone {host.own_zone or host.zone}, and its agent now says "
-            f"{told.zone!r}: put it into an aggregate of that zone, or delete its service first."
+            f"{told.zone!r}: let it say what it said and put the host into an aggregate of the "
+            "other zone, or delete its service first."
         )
 
 

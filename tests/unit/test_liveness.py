@@ -338,7 +338,7 @@ def test_a_row_that_nobody_understands_stops_no_other(lab: Lab) -> None:
 
 def test_a_hosts_zone_is_what_its_first_hello_named(lab: Lab) -> None:
     last = lab.agents["h1"].epoch
-    with pytest.raises(Conflict, match="put it into an aggregate"):
+    with pytest.raises(Conflict, match="put the host into an aggregate"):
         hello(lab, "h1", replaces=last, zone="az2")
     assert (lab.host("h1").zone, lab.host("h1").epoch) == ("az1", last)
     hello(lab, "h1", replaces=last)
