@@ -12,7 +12,7 @@ from conductor.broker_users import User, agent_rights, describe
 from paddock.errors import ServiceUnavailable
 
 SECONDS = 30.0
-ADVICE = "set [conductor] broker_control, or use --definitions"
+ADVICE = "set [conductor] broker_control, or see to it where the broker runs"
 
 
 class BrokerControl:

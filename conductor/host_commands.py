@@ -19,7 +19,7 @@ from conductor.broker_control import BrokerControl
 from conductor.broker_users import User, agent_rights, describe, hash_password
 from conductor.commands import open_ledger
 from conductor.senders import is_api
-from paddock.errors import BadRequest, Conflict, NotFound
+from paddock.errors import BadRequest, Conflict, NotFound, ServiceUnavailable
 
 PASSWORD_BYTES = 24
 LIMITS = {"max-connections": 100, "max-channels": 200}
@@ -78,15 +78,24 @@ def revoke_host(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     """Cut a host off: conductors refuse its agent and count it as dead, its broker user goes.
 
     :raises NotFound: no such host is known; an agent's user of that name is deleted all the same
+    :raises ServiceUnavailable: the broker's command cannot be run or fails; a host that is known
+        is revoked all the same
     """
     name = check_name(arguments.name)
     _, vhost = _read_url(str(conf.transport_url))
     control = BrokerControl(conf.conductor.broker_control, vhost)
     with open_ledger(conf) as turns:
         known = turns.run(lambda turn: hosts.revoke(turn, name))
-    had = control.has(name) and (known or control.is_agents(name))
-    if had:
-        control.remove(name)
+    try:
+        had = control.has(name) and (known or control.is_agents(name))
+        if had:
+            control.remove(name)
+    except ServiceUnavailable as error:
+        done = f"Host {name} is revoked" if known else f"There is no host {name!r}"
+        raise ServiceUnavailable(
+            f"{done}, but the broker may still have its user, to be deleted there "
+            f"(rabbitmqctl delete_user {name}): {error}"
+        ) from None
     gone = "its broker user is deleted" if had else "the broker has no agent's user of that name"
     if not known:
         raise NotFound(f"There is no host {name!r}; {gone}.")
