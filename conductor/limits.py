@@ -45,10 +45,6 @@ NUMBERS = {
 """The largest values: 256 TiB of memory, 16 PiB of disk, 4 EiB to move, 300 years of running."""
 TEXTS = {"epoch": 36, "store": 1024, "reason": DETAILS}
 LISTS = {"steps": 100, "outcomes": 100}
-NAMES = frozenset(
-    {"action_id", "epoch", "host", "instance_id", "launched_by", "nonce", "query_id",
-     "recorded_epoch", "replaces", "step_id"}
-)  # fmt: skip
 UNREAD = frozenset({"answer", "error", "extra"})
 """What :func:`answer` and :func:`error` look at, and what is bounded in size only: the ``extra``
 facts may hold a hypervisor's own words, and are shown to nobody as they are."""
@@ -66,8 +62,6 @@ def check(arguments: Mapping[str, Any]) -> None:
 def _check(name: str, value: Any, depth: int) -> None:
     if name in UNREAD or value is None:
         return
-    if name in NAMES and not isinstance(value, str):
-        raise BadRequest(f"{name}: it must be a text.")
     if isinstance(value, bool):
         return
     if isinstance(value, str):
@@ -99,7 +93,13 @@ def _check_number(name: str, value: float) -> None:
 
 
 def _check_facts(name: str, value: dict[str, Any]) -> None:
-    if name == "facts" and len(json.dumps(value)) > FACTS_BYTES:
+    if name != "facts":
+        return
+    try:
+        size = len(json.dumps(value, allow_nan=False))
+    except ValueError:
+        raise BadRequest(f"{name}: no number in them may be infinite or none at all.") from None
+    if size > FACTS_BYTES:
         raise BadRequest(f"{name}: they must have {FACTS_BYTES} bytes at most.")
 
 

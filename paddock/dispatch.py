@@ -25,6 +25,7 @@ LOG = logging.getLogger(__name__)
 _VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
 _REQUIRED = inspect.Parameter.empty
 _NUL = b"\\u0000"
+LONGEST = 300
 
 
 class MethodFailed(Exception):
@@ -45,12 +46,11 @@ class Dispatcher(oslo_dispatcher.RPCDispatcher):  # type: ignore[misc]
 
     def dispatch(self, incoming: Any) -> Any:
         """Hand a message to its method, or refuse what this release does not understand."""
+        if not _is_call(incoming.message):
+            error = _refused(incoming.ctxt, "The message is no call of a method.")
+            raise _tell(error)
         try:
-            _check_call(incoming.message)
             return super().dispatch(incoming)
-        except BadRequest as error:
-            LOG.warning("%s", error)
-            raise _tell(error) from None
         except oslo_dispatcher.UnsupportedVersion as error:
             refused = refusal(error.method, error.version, self._default_target.version)
             LOG.warning("%s", refused)
@@ -74,14 +74,26 @@ def invoke(endpoint: Any, method: str, ctxt: dict[str, Any], args: dict[str, Any
     :raises BadRequest: one is missing, unknown, of another type than the method's annotation or
         the record that the method reads says, or holds what cannot be kept
     """
+    function = getattr(endpoint, method)
     try:
-        _check_values(args)
-        function = getattr(endpoint, method)
-        if inspect.ismethod(function):
-            args = _typed(function.__func__, args)
+        args = _checked(function, args)
+    except msgspec.ValidationError as error:
+        raise _refused(ctxt, f"{method}: {error}.") from None
+    try:
         return function(ctxt, **args)
     except msgspec.ValidationError as error:
         raise BadRequest(f"{method}: {error}.") from None
+
+
+def _checked(function: Callable[..., Any], args: dict[str, Any]) -> dict[str, Any]:
+    _check_values(args)
+    return _typed(function.__func__, args) if inspect.ismethod(function) else args
+
+
+def _refused(ctxt: dict[str, Any], sentence: str) -> BadRequest:
+    """An error that is logged with its sender: no process of the cloud makes such calls."""
+    LOG.warning("Refused to %s: %s", ctxt.get("auth_user"), sentence[:LONGEST])
+    return BadRequest(sentence)
 
 
 def _typed(function: Callable[..., Any], args: dict[str, Any]) -> dict[str, Any]:
@@ -123,8 +135,8 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, str) and "\0" in value
 
 
-def _check_call(message: Any) -> None:
-    right = (
+def _is_call(message: Any) -> bool:
+    return bool(
         isinstance(message, dict)
         and isinstance(message.get("method"), str)
         and isinstance(message.get("args", {}), dict)
@@ -132,8 +144,6 @@ def _check_call(message: Any) -> None:
         and isinstance(message.get("version", ""), str | None)
         and _VERSION.fullmatch(message.get("version") or "1.0")
     )
-    if not right:
-        raise BadRequest("The message is no call of a method.")
 
 
 def _tell(error: Exception) -> oslo_dispatcher.ExpectedException:

@@ -272,6 +272,15 @@ def test_a_host_speaks_for_itself_and_of_what_is_its_own_only(scene: Scene, meth
         assert scene.snapshot() == before, (number, ended)
 
 
+@pytest.mark.parametrize("method", FOR_AGENTS)
+def test_a_call_of_other_arguments_is_refused_and_logged(scene: Scene, method: str) -> None:
+    caller, right = scene.caller("conductor-agent"), LEGITIMATE[method](scene)
+    for arguments in ({}, right | {"x": 1}, dict.fromkeys(right, 7)):
+        logged = len(scene.refused())
+        assert outcome(caller, method, **arguments) == ["BadRequest"]
+        assert scene.refused()[logged].startswith(f"Refused to {THIEF}: {method}: ")
+
+
 def test_an_answer_that_is_an_error_cannot_claim_to_be_another(scene: Scene) -> None:
     forged = {"type": "Unauthorized", "message": "x" * 9999, "kwargs": {"retry_after": "1\r\nA: b"}}
     own = as_thief(scene, query_id=scene.own_query, answer={"error": forged})
@@ -364,9 +373,12 @@ def victims_queues(scene: Scene) -> Iterator[None]:
         url = scene.broker.url(user).replace("rabbit://", "amqp://")
         connections.append(kombu.Connection(url))
         for queue in queues:
+            connections[-1].default_channel.queue_delete(queue)  # others' may be of another kind
             connections[-1].default_channel.queue_declare(queue, exclusive=False)
     yield
-    for connection in connections:
+    for connection, queues in zip(connections, made.values(), strict=True):
+        for queue in queues:
+            connection.default_channel.queue_delete(queue)
         connection.release()
 
 

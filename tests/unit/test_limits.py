@@ -19,10 +19,6 @@ FACTS = {"resources": {"vcpus": 8, "memory_mb": 8192, "disk_gb": 100}, "capabili
     "told",
     [
         {"epoch": "x" * 37},
-        {"epoch": 7},
-        {"query_id": True},
-        {"host": ["h1"]},
-        {"seen": [{"instance_id": {}}]},
         {"found": [{"generation": -1}]},
         {"found": [{"disks": [2**31]}]},
         {"found": [{}] * 2001},
@@ -33,6 +29,7 @@ FACTS = {"resources": {"vcpus": 8, "memory_mb": 8192, "disk_gb": 100}, "capabili
         {"hello": {"machine_id": "\ud800"}},
         {"beat": {"facts": FACTS | {"resources": {"vcpus": 10**6}}}},
         {"beat": {"facts": FACTS | {"extra": {str(n): "x" * 200 for n in range(1000)}}}},
+        {"beat": {"facts": FACTS | {"extra": {"load": float("nan")}}}},
         {"beat": {"facts": FACTS | {"version": "1\n2"}}},
         {"beat": {"facts": FACTS | {"capabilities": [[[[[[]]]]]]}}},
     ],

@@ -205,8 +205,9 @@ def test_every_hint_to_an_agent_is_taken_or_refused(
      {"method": "ping", "args": {}, "namespace": {}}],
     ids=str,
 )  # fmt: skip
-def test_what_is_no_call_is_refused(message: Any) -> None:
-    incoming = SimpleNamespace(message=message, ctxt={}, client_timeout=None)
+def test_what_is_no_call_is_refused(message: Any, caplog: pytest.LogCaptureFixture) -> None:
+    incoming = SimpleNamespace(message=message, ctxt={"auth_user": "h7"}, client_timeout=None)
     with pytest.raises(ExpectedException) as refused:
         Dispatcher([Endpoint], CONTRACT.version, "h1").dispatch(incoming)
     assert refused.value.exc_info[0] is BadRequest
+    assert caplog.messages == ["Refused to h7: The message is no call of a method."]
