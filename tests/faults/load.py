@@ -26,7 +26,7 @@ BY_STATE: dict[str, list[str]] = {
     "paused": ["unpause", "unpause", "suspend", "vm-poweroff", "reboot-hard"],
     "suspended": ["resume", "resume", "vm-poweroff"],
     "stopped": ["os-start", "os-start", "reboot-hard", "vm-poweroff"],
-    "powered_off": ["vm-poweron", "vm-poweron az1", "vm-poweron az2", "os-start"],
+    "powered_off": ["vm-poweron", *2 * ["vm-poweron az1", "vm-poweron az2"], "os-start"],
     "error": ["reboot-hard", "delete"],
     "building": ["delete"],
 }  # fmt: skip
