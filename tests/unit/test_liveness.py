@@ -378,6 +378,27 @@ def test_what_may_run_on_a_revoked_host_runs_nowhere_else_until_it_is_forced_dow
     assert lab.left() == set()
 
 
+def test_what_goes_on_on_a_revoked_host_ends_and_its_machines_can_be_deleted(lab: Lab) -> None:
+    begun, waiting = lab.active("h1"), lab.active("h1")
+    tickets = [lab.ledger.do(begun, "pause")]
+    lab.started("h1")
+    tickets.append(lab.ledger.do(waiting, "pause"))
+    new = [lab.ledger.create(lab.ledger.member)[0].instance_id for _ in range(7)]
+    assert "h1" in {lab.ledger.instance(vm).host for vm in new}
+    lab.ledger.turns.run(lambda turn: hosts.revoke(turn, "h1"))
+    lab.pass_time(130, "h1")
+    assert [lab.ledger.row(Action, one.action_id).status for one in tickets] == ["failed"] * 2
+    assert "h1" not in {lab.ledger.instance(vm).host for vm in new}
+    for vm in (begun, waiting):
+        lab.ledger.do(vm, "delete")
+        lab.reaper.round()
+        assert lab.ledger.instance(vm).deleted
+    lab.ledger.turns.run(lambda turn: hosts.admit(turn, "h1"))
+    lab.pass_time(6)
+    lab.agents["h1"].reconcile()
+    assert (lab.left(), lab.claimed("h1")) == (set(), (0, 0, 0))
+
+
 def test_a_revoked_host_is_not_taken_for_one_that_fell_silent_with_others(lab: Lab) -> None:
     lab.ledger.turns.run(lambda turn: hosts.revoke(turn, "h2"))
     lab.pass_time(22, "h1", "h2")
