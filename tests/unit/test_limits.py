@@ -22,6 +22,7 @@ FACTS = {"resources": {"vcpus": 8, "memory_mb": 8192, "disk_gb": 100}, "capabili
         {"found": [{"generation": -1}]},
         {"found": [{"disks": [2**31]}]},
         {"found": [{}] * 2001},
+        {"beat": {"x": [[1] * 2000] * 2000}},
         {"steps": [{}] * 101},
         {"progress": {"done": 2**62 + 1}},
         {"hello": {"booted": float("inf")}},
@@ -46,6 +47,7 @@ def test_what_honest_agents_say_passes(lab: Lab) -> None:
     limits.check({"beat": {"host": "h1", "epoch": agent.epoch, "facts": wire(agent.facts)}})
     limits.check({"recorded_epoch": None, "hello": {"booted": 3.5e6, "replaces": None}})
     limits.check({"found": [{"instance_id": "a guest that somebody cloned beside those of ours"}]})
+    limits.check({"found": [dict.fromkeys("abcdefgh", 1) | {"disks": [1, 2, 3]}] * 2000})
     limits.check({"outcomes": [{"error": {"message": "two\nlines"}}]})
     limits.check({"beat": {"facts": FACTS | {"extra": {"virt_type": "KVM failed:\n" + "x" * 999}}}})
 
