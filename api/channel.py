@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -38,8 +39,10 @@ class BoundedChannel(HTTPChannel):  # type: ignore[misc]
         now, patience = time.monotonic(), self.server.patience
         if self._is_taken():
             self._left, self._moved = self.total_outbufs_len, now
-        elif now - self._moved > UNTAKEN * patience:
-            self.will_close = True
+        if self.total_outbufs_len:
+            self.last_activity = time.time()  # what has yet to be taken is no idle connection
+            if now - self._moved > UNTAKEN * patience:
+                self._let_go()
         if self.request is not None and not self.requests and now - self._began > patience:
             self._give_up(patience)
         return bool(super().readable())
@@ -48,6 +51,12 @@ class BoundedChannel(HTTPChannel):  # type: ignore[misc]
         """Whether the client takes its answer: some of it went, or more of it is there."""
         left = self.total_outbufs_len
         return not left or left > self._left or left <= self._left - STEP
+
+    def _let_go(self) -> None:
+        """Close; what ``will_close`` closes must be writable, as it is not while nothing is taken.
+        Not at once, since the loop that asked is about to wait for this connection, too."""
+        self._moved = math.inf
+        self.server.trigger.pull_trigger(self.handle_close)
 
     def _give_up(self, patience: float) -> None:
         with self.requests_lock:

@@ -16,6 +16,7 @@ import pytest
 
 from api.entrance import open_entrance
 from api.http import HttpServer
+from tests.fixtures.cloud import wait_for
 
 LONGEST = 4096
 SECONDS = 10
@@ -326,3 +327,12 @@ def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(server: HttpServer
 
 def test_a_client_that_hardly_takes_its_answer_is_let_go(server: HttpServer) -> None:
     assert take(server, 10, 0.05) < len(LARGE)
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_let_go(server: HttpServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as peer:
+        peer.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n" * 9)
+        assert peer.recv(1) == b"H"
+        open_ones = server._server.active_channels
+        mine = peer.getsockname()
+        wait_for(lambda: mine not in [one.addr for one in [*open_ones.values()]], "end", SECONDS)
