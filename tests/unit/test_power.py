@@ -73,7 +73,8 @@ def test_a_machine_boots_its_kernel_at_every_launch_and_its_first_disk_is_made_o
     again = lab.started(str(ticket.host))
     assert first.guest.image.file == "guest.img"
     assert again.guest.image is None
-    assert first.guest.boot == again.guest.boot
+    assert first.guest.boot.kernel.id == again.guest.boot.kernel.id == kernel.id
+    assert first.guest.boot.kernel.ticket != again.guest.boot.kernel.ticket
     assert (again.guest.boot.kernel.file, again.guest.boot.command_line) == ("vmlinuz", "quiet")
 
 
