@@ -65,12 +65,11 @@ def check(arguments: Mapping[str, Any]) -> None:
 def _check(name: str, value: Any, depth: int, left: Iterator[int]) -> None:
     if next(left, None) is None:
         raise BadRequest(f"{name}: one call may have {VALUES} values at most.")
-    if name in UNREAD or value is None:
-        return
-    if isinstance(value, bool):
+    if value is None or value is True or value is False or name in UNREAD:
         return
     if isinstance(value, str):
-        _check_text(name, value)
+        if len(value) > TEXTS.get(name, TEXT) or not value.isprintable():
+            raise _odd_text(name)
     elif isinstance(value, int | float):
         _check_number(name, value)
     elif depth == DEPTH or len(value) > LISTS.get(name, ITEMS):
@@ -78,17 +77,17 @@ def _check(name: str, value: Any, depth: int, left: Iterator[int]) -> None:
     elif isinstance(value, dict):
         _check_facts(name, value)
         for key, one in value.items():
-            _check_text(f"a name in {name}", key)
+            if len(key) > TEXT or not key.isprintable():
+                raise _odd_text(f"a name in {name}")
             _check(key, one, depth + 1, left)
     else:
         for one in value:
             _check(name, one, depth + 1, left)
 
 
-def _check_text(name: str, value: str) -> None:
+def _odd_text(name: str) -> BadRequest:
     longest = TEXTS.get(name, TEXT)
-    if len(value) > longest or not value.isprintable():
-        raise BadRequest(f"{name}: it must have {longest} characters at most, all printable.")
+    return BadRequest(f"{name}: it must have {longest} characters at most, all printable.")
 
 
 def _check_number(name: str, value: float) -> None:

@@ -19,7 +19,8 @@ from tests.simulation.worker import Story, broken, noticed, shrunk, traced, trac
 SEED = os.environ.get("PADDOCK_SEED")
 SCHEDULES = int(os.environ.get("PADDOCK_SCHEDULES", "10000"))
 FIRST = int(os.environ.get("PADDOCK_FIRST_SEED", "0"))
-BATCH = 125
+BATCH = 20
+"""So few, since at the end of each part processes wait for the last one."""
 PART = 1000
 LAST = FIRST + SCHEDULES
 PARTS = [range(first, min(first + PART, LAST)) for first in range(FIRST, LAST, PART)]
