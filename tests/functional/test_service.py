@@ -116,8 +116,15 @@ def run_script(body: str) -> subprocess.Popen[str]:
     """A process of its own, under this process's backend."""
     script = "from paddock import runtime\nruntime.choose()\n" + textwrap.dedent(body)
     return subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heed_signals,
+    )  # fmt: skip
+
+
+def heed_signals() -> None:
+    """Whoever runs the tests in the background ignores some, and so would their children."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
