@@ -15,7 +15,7 @@ from tests.faults.rounds import Rounds
 from tests.faults.run import open_rounds
 
 SEED = 20
-ROUNDS = 20
+ROUNDS = 10
 
 
 @pytest.fixture(scope="module")
