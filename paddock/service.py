@@ -22,6 +22,7 @@ from paddock.runtime import Handover, finish_within
 LOG = logging.getLogger(__name__)
 STOP_SECONDS = 20.0
 EXIT_SECONDS = 5.0
+LOOK_SECONDS = 1.0
 
 
 class Part(Protocol):
@@ -186,12 +187,14 @@ def run_until_signal(service: Part, timeout: float = STOP_SECONDS) -> int:
 
     before = {number: signal.signal(number, note) for number in numbers}
     threading.Thread(target=start, name="start", daemon=True).start()
-    status = news.get()
+    status = None
+    while status is None:  # a signal that comes right before the wait does not end it
+        status = news.get(LOOK_SECONDS)
     service.stop(timeout)
     for number, handler in before.items():
         signal.signal(number, handler)
     # Libraries join their threads at exit, also one that hangs in a hypervisor's call.
-    last_resort = threading.Timer(EXIT_SECONDS, os._exit, [status or 0])
+    last_resort = threading.Timer(EXIT_SECONDS, os._exit, [status])
     last_resort.daemon = True
     last_resort.start()
-    return status or 0
+    return status

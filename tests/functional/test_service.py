@@ -143,6 +143,25 @@ def test_a_signal_stops_a_process_in_order(number: signal.Signals) -> None:
     assert (child.returncode, out) == (0, "closed\n"), err
 
 
+def test_a_signal_that_does_not_end_the_wait_stops_the_process_all_the_same() -> None:
+    child = run_script("""
+        import signal, sys
+        from paddock.runtime import native_thread
+        from paddock.service import Service, Timer, run_until_signal
+        # The other thread gets it, so that the main one's wait goes on, as if it had just begun.
+        native_thread(lambda: signal.sigtimedwait([], 60), "other")
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        ready = Timer(lambda: print("ready", flush=True), 3600, "ready")
+        sys.exit(run_until_signal(Service("s", [ready])))
+    """)
+    assert child.stdout
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    child.terminate()
+    child.communicate(timeout=SOON)
+    assert child.returncode == 0
+
+
 def test_a_process_that_cannot_start_ends_with_1() -> None:
     child = run_script("""
         import sys
