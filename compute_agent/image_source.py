@@ -74,7 +74,12 @@ class ImageDownloads:
         """See the base; the checksum names the file, and was looked at."""
         path = self._directory / f"{image.checksum}.image"
         if not path.exists():
-            self._fetch(image, path, work)
+            try:
+                self._fetch(image, path, work)
+            except (HelperFailed, OSError) as error:  # also a disk that is full
+                raise HypervisorError(
+                    f"The image {image.name!r} could not be had from the API: {error}."
+                ) from error
         return path
 
     def forget(self, path: Path) -> None:
@@ -100,9 +105,5 @@ class ImageDownloads:
                 command = [sys.executable, "-I", "-m", "compute_agent.fetch"]
                 run_helper(command, FETCH_SECONDS, watch, json.dumps(wanted).encode(), part)
                 settle(here, path)
-            except HelperFailed as error:
-                raise HypervisorError(
-                    f"The image {image.name!r} could not be had from the API: {error}."
-                ) from error
             finally:
                 here.unlink(missing_ok=True)

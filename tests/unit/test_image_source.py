@@ -131,6 +131,12 @@ def test_the_hypervisors_user_gets_to_a_kernel_that_it_is_given_and_to_no_other_
     assert (tmp_path / "images").stat().st_mode & 0o777 == 0o711
 
 
+def test_a_disk_that_takes_nothing_is_a_failure_with_a_reason(tmp_path: Path) -> None:
+    source = ImageDownloads("http://127.0.0.1:1", None, tmp_path / "not-there")
+    with pytest.raises(HypervisorError, match=r"could not be had from the API: .*No such file"):
+        source.find(SPEC, UNWATCHED)
+
+
 def test_it_can_be_stopped_while_the_api_is_silent(cache: ImageCache, tmp_path: Path) -> None:
     Request.answers = [(len(CONTENT), CONTENT[:1000], 200)]
     Request.hold.clear()
