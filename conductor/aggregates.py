@@ -44,7 +44,6 @@ def create(turn: Turn, fields: dict[str, Any]) -> AggregateRecord:
     if unknown := set(fields) - {"name", "zone"}:
         raise BadRequest(f"A new aggregate takes no {min(unknown)}.")
     read(fields, NewAggregate)
-    read(fields, AggregateChanges)
     _refuse_taken(turn, fields["name"])
     row = Aggregate(
         uuid=turn.new_id(), name=fields["name"], zone=fields.get("zone"), created_at=turn.now

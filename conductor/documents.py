@@ -6,7 +6,7 @@ to refuse.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class FlavorFilters(TypedDict, total=False):
@@ -25,9 +25,10 @@ class FlavorChanges(TypedDict, total=False):
 
 
 class NewAggregate(TypedDict):
-    """What an aggregate is made from, at least."""
+    """What an aggregate is made from."""
 
     name: str
+    zone: NotRequired[str | None]
 
 
 class AggregateChanges(TypedDict, total=False):

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from conductor.db.models import Action, Instance, Port
 from conductor.moments import read_iso
-from conductor.pages import MOST
 from paddock.actions import REBOOTS, states_of
 from paddock.errors import BadRequest
 from paddock.records import Listing
@@ -151,11 +150,6 @@ def order(listing: Listing) -> Order:
             raise BadRequest("sort_dir: it must be asc or desc.")
     found = [(SORT_KEYS[key], direction == "asc") for key, direction in keys]
     return found if any(key == "id" for key, _ in found) else [*found, ("id", True)]
-
-
-def most(listing: Listing) -> int:
-    """How many rows a page has at most."""
-    return max(0, min(listing.limit, MOST))
 
 
 def clauses(keys: Order, kind: Any = Instance) -> list[sa.UnaryExpression[Any]]:

@@ -36,7 +36,12 @@ def page(
         _check_field(found[0], name, "sort_key")
         found.sort(key=_by(name), reverse=direction == "desc")
     begin = _after(found, listing.marker, key)
-    return found[begin : begin + max(0, min(listing.limit, MOST))]
+    return found[begin : begin + most(listing)]
+
+
+def most(listing: Listing) -> int:
+    """How many rows a page has at most."""
+    return max(0, min(listing.limit, MOST))
 
 
 def _passes(record: Record, listing: Listing, special: Filters) -> bool:

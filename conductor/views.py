@@ -12,6 +12,7 @@ from conductor import listing as pages
 from conductor.callers import check_current, is_current, not_found, target_of
 from conductor.db.models import Action, Host, Instance, Network, Port, Step
 from conductor.moments import iso
+from conductor.pages import most
 from conductor.policy import Policy
 from conductor.turn import Turn
 from paddock.actions import ACTIONS
@@ -39,9 +40,7 @@ def list_instances(
     order = pages.order(listing)
     if listing.marker is not None:
         page = page.where(pages.after(order, listing.marker, mine))
-    records = _records(
-        turn, page.order_by(*pages.clauses(order)).limit(pages.most(listing)), listing
-    )
+    records = _records(turn, page.order_by(*pages.clauses(order)).limit(most(listing)), listing)
     if not records:
         _explain_emptiness(turn, ctxt, listing, mine)
     return records
@@ -156,7 +155,7 @@ def list_actions(
 ) -> list[ActionRecord]:
     """An instance's accepted actions with their steps, newest first; also of a deleted one."""
     page = sa.select(Action).where(*pages.action_conditions(listing))
-    return _actions(turn, policy, ctxt, instance_id, page.limit(pages.most(listing)))
+    return _actions(turn, policy, ctxt, instance_id, page.limit(most(listing)))
 
 
 def get_action(
