@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from conductor.certificates import Authority
-from devstack import packages
 from devstack.certificates import Certificates
 from devstack.hosts import LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT, Host, HostNet
+from tests.fixtures.hosts import require_hosts, running
 
 pytestmark = pytest.mark.clouds
 
@@ -20,22 +19,10 @@ pytestmark = pytest.mark.clouds
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostNet]:
     """Two hosts whose libvirtds speak TLS only."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may make namespaces")
-    if absent := packages.missing(packages.needed("multihost")):
-        pytest.skip(f"Debian packages are missing: {' '.join(absent)}")
+    require_hosts()
     root = tmp_path_factory.mktemp("tls-hosts")
-    net = HostNet(root, 2, certificates=Certificates(root / "certs"))
-    try:
-        net.up()
-        for host in net.hosts():
-            host.up()
-        for host in net.hosts():
-            host.wait_ready()
-        yield net
-    finally:
-        net.destroy()
-        net.registry.stop_strays()
+    with running(HostNet(root, 2, certificates=Certificates(root / "certs"))) as made:
+        yield made
 
 
 def ask(host: Host, name: str, pki: Path) -> str:
