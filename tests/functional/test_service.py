@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -112,13 +113,27 @@ def test_a_stopped_timer_has_ended_its_round() -> None:
     assert ended.is_set()
 
 
+CHILDREN: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_child_stays() -> Iterator[None]:
+    """A process that a test could not stop goes with the test."""
+    yield
+    while CHILDREN:
+        with CHILDREN.pop() as child:
+            child.kill()
+
+
 def run_script(body: str) -> subprocess.Popen[str]:
     """A process of its own, under this process's backend."""
     script = "from paddock import runtime\nruntime.choose()\n" + textwrap.dedent(body)
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=heed_signals,
     )  # fmt: skip
+    CHILDREN.append(child)
+    return child
 
 
 def heed_signals() -> None:
@@ -156,7 +171,7 @@ def test_a_signal_that_does_not_end_the_wait_stops_the_process_all_the_same() ->
     """)
     assert child.stdout
     assert child.stdout.readline() == "ready\n"
-    time.sleep(0.3)
+    time.sleep(0.3)  # nothing shows that the wait has begun; too early, it would not be tested
     child.terminate()
     child.communicate(timeout=SOON)
     assert child.returncode == 0
