@@ -5,26 +5,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from devstack import packages
 from tests.faults.rounds import Rounds
 from tests.faults.run import open_rounds
+from tests.fixtures.hosts import require_hosts
 
 SEED = 20
-ROUNDS = 10
+ROUNDS = 20
 
 
 @pytest.fixture(scope="module")
 def rounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rounds]:
     """A cloud under load, and the faults that happen to it."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may make namespaces")
-    if absent := packages.missing(packages.needed("multihost")):
-        pytest.skip(f"Debian packages are missing: {' '.join(absent)}")
+    require_hosts()
     directory = tmp_path_factory.mktemp("faults")
     with open_rounds(directory, SEED, "fake", quick=True) as opened:
         yield opened

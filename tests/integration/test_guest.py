@@ -15,6 +15,8 @@ import pytest
 from devstack.guest.build import GuestImages, build
 from tests.fixtures.guest import QEMU
 
+pytestmark = pytest.mark.clouds
+
 MAC = "52:54:00:70:61:64"
 ADDRESS = "10.0.5.77"
 STATUS = re.compile(
