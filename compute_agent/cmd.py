@@ -15,6 +15,7 @@ runtime.choose()
 
 from oslo_config import cfg  # noqa: E402
 
+from compute_agent.disk_server import DiskServer  # noqa: E402
 from compute_agent.drivers.base import Driver  # noqa: E402
 from compute_agent.drivers.offload import offload  # noqa: E402
 from compute_agent.endpoint import Ears, Endpoint  # noqa: E402
@@ -113,6 +114,7 @@ def assemble(
         compute.on_host_boot == "restart", orders, on_stale, compute.heartbeat_interval,
     )  # fmt: skip
     facts.on_connect = reconciler.kick
+    disks = DiskServer(conf, identity, conductor, driver)
     endpoint = Endpoint(identity, conductor, runner, heartbeats, queries)
     server = rpc.Server(transport, rpc.agent_target(conf.host), [endpoint], RPC_WORKERS)
     orders["listen"] = Ears(server, on_stale).listen
@@ -122,7 +124,17 @@ def assemble(
         observer.tell_all(now())
 
     reconciler.on_done = on_reconciled
-    return [Closing(driver.close), facts, queries, observer, reconciler, heartbeats, runner, server]
+    return [
+        Closing(driver.close),
+        facts,
+        queries,
+        observer,
+        reconciler,
+        heartbeats,
+        runner,
+        disks,
+        server,
+    ]
 
 
 def main() -> int:

@@ -159,6 +159,11 @@ class DiskStore:
             _verify(target, fill(target), work)
         return self.adopt(instance_id, generation)
 
+    def open(self, instance_id: str, generation: int) -> BinaryIO:
+        """A whole disk, to be read; HypervisorError when it is not there."""
+        with readable(f"Reading the disk of {instance_id}"):
+            return self.path(instance_id, generation).open("rb")
+
     def adopt(self, instance_id: str, generation: int) -> Path:
         """Give the whole disk at :meth:`part` its final name, durably."""
         path = self.path(instance_id, generation)

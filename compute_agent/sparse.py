@@ -17,6 +17,8 @@ from paddock import failpoints
 
 BLOCK = 64 * 1024
 CHUNK = 16 * BLOCK
+COPYING = "disk.copying"
+"""The failpoint while a disk is on its way."""
 _ZERO = bytes(BLOCK)
 
 
@@ -32,7 +34,8 @@ def copy(source: BinaryIO, target: BinaryIO, work: Work, total: int) -> tuple[st
     :returns: the source's digest, and the bytes read
     """
     writer, done = Writer(target, _size(source)), 0
-    for offset, chunk in _chunks(source):
+    for offset, chunk in pieces(source):
+        failpoints.hit(COPYING)
         work.check()
         writer.write(offset, chunk)
         done += len(chunk)
@@ -46,7 +49,7 @@ def digest(stream: BinaryIO, work: Work, done: int = 0, total: int = 0) -> str:
     :param done: bytes of the whole that were done before, for ``work.progress``
     """
     sha = _begin(_size(stream))
-    for offset, chunk in _chunks(stream):
+    for offset, chunk in pieces(stream):
         work.check()
         for place, block in _blocks(offset, chunk):
             _add(sha, place, block)
@@ -71,7 +74,6 @@ class Writer:
 
     def write(self, offset: int, data: bytes) -> None:
         """Take the data at ``offset``; what was left out before it is zero."""
-        failpoints.hit("disk.copying")
         rest = memoryview(data)
         while rest:
             place = offset // BLOCK * BLOCK
@@ -122,17 +124,21 @@ def _blocks(offset: int, chunk: bytes) -> Iterator[tuple[int, bytes]]:
             yield offset + start, block
 
 
-def _chunks(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    for start, end in _extents(stream):
+def pieces(stream: BinaryIO, begin: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The file's data in ascending order, each with its place; what lies between is zero.
+
+    :param begin: the place to begin at, in bytes
+    """
+    for start, end in _extents(stream, begin):
         for offset in range(start, end, CHUNK):
             stream.seek(offset)
             if chunk := stream.read(min(CHUNK, end - offset)):
                 yield offset, chunk
 
 
-def _extents(stream: BinaryIO) -> Iterator[tuple[int, int]]:
+def _extents(stream: BinaryIO, begin: int = 0) -> Iterator[tuple[int, int]]:
     """(start, end) of the file's data, widened to whole blocks, ascending, without overlap."""
-    file, end = stream.fileno(), 0
+    file, end = stream.fileno(), begin
     size = os.fstat(file).st_size
     while end < size:
         try:

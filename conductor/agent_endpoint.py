@@ -8,7 +8,17 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from conductor import finish, limits, liveness, observations, pings, queries, reconcile, start
+from conductor import (
+    finish,
+    limits,
+    liveness,
+    observations,
+    pings,
+    queries,
+    reconcile,
+    start,
+    step_tickets,
+)
 from conductor.agents import speaking
 from conductor.refusals import Refusals
 from conductor.senders import Senders
@@ -139,6 +149,14 @@ class AgentEndpoint:
     def answer(self, ctxt: Context, host: str, epoch: str, query_id: str, answer: Json) -> None:
         """See ConductorClient."""
         self._once(ctxt, host, lambda turn: queries.answer(turn, host, epoch, query_id, answer))
+
+    @hears
+    def open_disk(self, ctxt: Context, host: str, epoch: str, ticket: str) -> Any:
+        """See ConductorClient."""
+        self._senders.check_agent(ctxt, host)
+        return wire(
+            self._turns.read(lambda turn: step_tickets.open_disk(turn, host, epoch, ticket))
+        )
 
     @hears
     def pong(self, ctxt: Context, host: str, epoch: str, nonce: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from conductor import aggregates, flavors, hosts, image_tickets, images, networks, zones
+from conductor import aggregates, flavors, hosts, images, networks, step_tickets, zones
 from conductor.callers import check_current
 from conductor.identity import Identities
 from conductor.policy import Policy
@@ -112,7 +112,7 @@ class CatalogEndpoint:
     def open_image(self, ctxt: Context, ticket: str, checksum: str) -> Any:
         """See CatalogClient."""
         self._senders.check_api(ctxt)
-        return wire(self._turns.read(lambda turn: image_tickets.open_image(turn, ticket, checksum)))
+        return wire(self._turns.read(lambda turn: step_tickets.open_image(turn, ticket, checksum)))
 
     @expose
     def list_networks(self, ctxt: Context, listing: Json) -> Any:

@@ -41,8 +41,6 @@ CA_FILE = "cacert.pem"
 CA_KEY = "cakey.pem"
 CERTIFICATE = "cert.pem"
 KEY = "key.pem"
-CLIENT_NAMES = {"clientcert.pem": CERTIFICATE, "clientkey.pem": KEY}
-"""What libvirt's clients call these files (https://libvirt.org/kbase/tlscerts.html)."""
 CA_DAYS = 3650
 DAYS = 365
 LONGEST_DAYS = 36500
@@ -172,10 +170,6 @@ class Authority:
         _write(directory / CA_FILE, read(self._certificate)[0])
         _write_key(directory / KEY, key)
         _write(directory / CERTIFICATE, made)
-        if role == "host":
-            for link, target in CLIENT_NAMES.items():
-                (directory / link).unlink(missing_ok=True)
-                (directory / link).symlink_to(target)
         return directory
 
 

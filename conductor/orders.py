@@ -23,7 +23,7 @@ def work_order(turn: Turn, step: Step, action: Action, instance: Instance) -> Wo
         params=action.params,
         guest=_guest(turn, action, instance, ticket),
         disk_generation=_disk_generation(step, action, instance),
-        source=_source(turn, instance) if step.kind == StepKind.FETCH else None,
+        source=_source(turn, instance, ticket) if step.kind == StepKind.FETCH else None,
     )
 
 
@@ -92,10 +92,11 @@ def _spec(image: Image, ticket: str) -> ImageSpec:
     )
 
 
-def _source(turn: Turn, instance: Instance) -> DiskSource:
+def _source(turn: Turn, instance: Instance, ticket: str) -> DiskSource:
     host = turn.get(Host, str(instance.disk_host))
     return DiskSource(
         host=str(instance.disk_host),
         store=str(host.facts.get("store", "")) if host else "",
         generation=instance.disk_generation,
+        ticket=ticket,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conductor import leftovers
 from conductor.db.models import Action, Host, Instance
-from conductor.placement import barred, claim_first, is_up, zone_exists
+from conductor.placement import barred, capabilities, claim_first, is_up, zone_exists
 from conductor.plan import Plan
 from conductor.routing import Route, Wish
 from conductor.turn import Turn
@@ -27,32 +27,33 @@ def place(turn: Turn, instance: Instance, action: Action, refusal: type[PaddockE
     source = turn.get(Host, str(instance.disk_host))
     if source is None or not is_up(source):
         raise refusal(_without_disk(instance))
-    return _plan(turn, instance, action, zone, refusal)
+    return _plan(turn, instance, action, _wish(turn, instance, zone, source), refusal)
 
 
 def _plan(
-    turn: Turn, instance: Instance, action: Action, zone: str | None, refusal: type[PaddockError]
+    turn: Turn, instance: Instance, action: Action, wish: Wish, refusal: type[PaddockError]
 ) -> Plan:
     source = str(instance.disk_host)
     target = claim_first(
         turn,
         instance,
-        _wish(turn, instance, zone),
+        wish,
         action.id,
-        lambda found: refusal(_nowhere(instance, zone, found)),
+        lambda found: refusal(_nowhere(instance, wish.zone, found)),
     )
     if target == source:
         return [(StepKind.LAUNCH, source)]
     return [(StepKind.FETCH, target), (StepKind.LAUNCH, target), (StepKind.DISCARD, source)]
 
 
-def _wish(turn: Turn, instance: Instance, zone: str | None) -> Wish:
+def _wish(turn: Turn, instance: Instance, zone: str | None, source: Host) -> Wish:
     return Wish(
         vcpus=instance.vcpus,
         memory_mb=instance.memory_mb,
         disk_gb=instance.disk_gb,
         zone=zone,
-        disk_host=instance.disk_host,
+        disk_host=source.name,
+        disk_moves="move" in capabilities(source),
         barred=barred(turn, instance.id),
     )
 

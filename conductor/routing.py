@@ -29,6 +29,7 @@ class Wish:
     :ivar zone, host: None for any
     :ivar disk_host: where the machine's disk lies, None for a new machine; it is preferred, needs
         no further room for the disk, and other hosts must be able to move disks
+    :ivar disk_moves: whether that host gives its disks to others
     :ivar barred: hosts that cannot have this machine until they have cleaned up after it
     """
 
@@ -38,6 +39,7 @@ class Wish:
     zone: str | None = None
     host: str | None = None
     disk_host: str | None = None
+    disk_moves: bool = True
     barred: frozenset[str] = frozenset()
 
 
@@ -87,7 +89,7 @@ def _objection(wish: Wish, host: Candidate) -> str | None:
         "cleaning up after this machine": host.name in wish.barred,
         "cannot move disks": wish.disk_host is not None
         and not here
-        and "move" not in host.capabilities,
+        and not (wish.disk_moves and "move" in host.capabilities),
         "not enough vCPUs": host.free_vcpus < wish.vcpus,
         "not enough memory": host.free_memory_mb < wish.memory_mb,
         "not enough disk": not here and host.free_disk_gb < wish.disk_gb,

@@ -6,7 +6,7 @@ import datetime
 
 import sqlalchemy as sa
 
-from conductor import ending, image_tickets, plan
+from conductor import ending, plan, step_tickets
 from conductor.agents import own_step, speaking
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.orders import work_order
@@ -85,7 +85,7 @@ def _begin(
         _is_as_read(host),
         status="running",
         epoch=ref.epoch,
-        ticket=image_tickets.draw() if step.kind in LAUNCHING else None,
+        ticket=step_tickets.draw(step.kind),
         started_at=step.started_at or turn.now,
     )
     if action.status == "accepted":

@@ -20,8 +20,7 @@ from devstack.say import last_line
 if TYPE_CHECKING:  # what takes hosts down needs the standard library only
     from devstack.certificates import Certificates
 
-LIBVIRT_TCP_PORT = 16509
-LIBVIRT_TLS_PORT = 16514
+LIBVIRT_PORT = 16509
 READY_SECONDS = 30.0
 NAMESPACE = uuid.UUID("6c0f6f0e-59d6-4b7c-9a1f-5d2a2f0c7f11")
 HOST_SCRIPT = Path(__file__).with_name("host.sh")
@@ -34,19 +33,13 @@ host_uuid = "{uuid}"
 min_workers = 20
 log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
-PLAIN = """\
+CLOSED = """\
+listen_tls = 0
+listen_tcp = 0"""
+OPEN = """\
 listen_tls = 0
 listen_tcp = 1
 auth_tcp = "none\""""
-ENCRYPTED = """\
-listen_tls = 1
-listen_tcp = 0
-auth_tls = "none"
-ca_file = "{certificate}/cacert.pem"
-cert_file = "{certificate}/cert.pem"
-key_file = "{certificate}/key.pem"
-tls_allowed_dn_list = ["O=Paddock,OU=host,CN=*"]"""
-"""Only hosts are let in: GnuTLS does not ask what a client's certificate is good for."""
 QEMU_CONF = """\
 user = "root"
 group = "root"
@@ -70,8 +63,9 @@ class HostNet:
         are made from its path, so two checkouts on one machine do not meet.
     :param size: how many hosts there are, at most network.MOST_HOSTS.
     :param registry: where the hosts' processes are remembered; one of its own when left out.
-    :param certificates: gives each host its own, with which the libvirtds verify each other; when
-        left out they speak plain TCP to everybody.
+    :param certificates: gives each host its own, for its agent.
+    :param remote: whether the libvirtds also listen on plain TCP, for tests that meddle with them:
+        every user of this machine commands such a one.
     """
 
     def __init__(
@@ -80,6 +74,8 @@ class HostNet:
         size: int = 3,
         registry: Registry | None = None,
         certificates: "Certificates | None" = None,
+        *,
+        remote: bool = False,
     ) -> None:
         if not 1 <= size <= network.MOST_HOSTS:
             raise ValueError(f"the number of hosts must be 1 to {network.MOST_HOSTS}, not {size}")
@@ -87,6 +83,7 @@ class HostNet:
         self.size = size
         self.registry = registry or Registry(self.directory)
         self.certificates = certificates
+        self.remote = remote
         self.prefix = network.prefix(self.directory)
         self.control_bridge = f"{self.prefix}c"
         self.data_bridge = f"{self.prefix}d"
@@ -168,14 +165,9 @@ class Host:
 
     @property
     def certificate(self) -> Path | None:
-        """The directory of its own certificate, which is also its `pkipath`."""
+        """The directory of its own certificate, which is its agent's `pki_path`."""
         made = self.net.certificates
         return made.of("host", self.name, self.address) if made else None
-
-    @property
-    def libvirt_port(self) -> int:
-        """The TCP port of its libvirtd."""
-        return LIBVIRT_TLS_PORT if self.net.certificates else LIBVIRT_TCP_PORT
 
     @property
     def data_address(self) -> str:
@@ -208,10 +200,11 @@ class Host:
         """Start this host's libvirtd if it is not running."""
         if record := self.registry.find(f"libvirtd-{self.name}"):
             return record
-        return self.spawn("libvirtd", ["libvirtd", "--listen", "-p", "/run/libvirt/libvirtd.pid"])
+        listen = ["--listen"] if self.net.remote else []
+        return self.spawn("libvirtd", ["libvirtd", *listen, "-p", "/run/libvirt/libvirtd.pid"])
 
     def wait_ready(self, timeout: float = READY_SECONDS) -> None:
-        """Wait until libvirtd answers on its socket and at its address.
+        """Wait until libvirtd answers on its socket, and at its address if it is to.
 
         :raises HostFailed: when it does not within `timeout` seconds.
         """
@@ -223,11 +216,14 @@ class Host:
 
     def ready(self) -> bool:
         """Whether libvirtd answers now."""
+        return (not self.net.remote or self._is_open()) and self.virsh("uri").returncode == 0
+
+    def _is_open(self) -> bool:
         try:
-            socket.create_connection((self.address, self.libvirt_port), timeout=2).close()
+            socket.create_connection((self.address, LIBVIRT_PORT), timeout=2).close()
         except OSError:
             return False
-        return self.virsh("uri").returncode == 0
+        return True
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` inside this host's namespaces.
@@ -280,10 +276,10 @@ class Host:
         identity = uuid.uuid5(NAMESPACE, str(self.directory))
         self.machine_id_file.write_text(f"{identity.hex}\n")
         etc = self.directory / "etc"
-        certificate = self.certificate
-        listen = ENCRYPTED.format(certificate=certificate) if certificate else PLAIN
         (etc / "libvirtd.conf").write_text(
-            LIBVIRTD_CONF.format(listen=listen, address=self.address, uuid=identity)
+            LIBVIRTD_CONF.format(
+                listen=OPEN if self.net.remote else CLOSED, address=self.address, uuid=identity
+            )
         )
         (etc / "qemu.conf").write_text(QEMU_CONF.format(address=self.address))
 

@@ -132,12 +132,12 @@ class Multihost:
                 "image_url": self._control.url,
                 "image_ca": self.certificates.ca,
                 "address": host.address,
+                "pki_path": host.certificate,
                 "memory_mb": (machine_mb - CONTROL_MEMORY_MB) // self.size,
                 "reserved_memory_mb": 0,
             },
             "libvirt": {
                 "uri": "qemu:///system",
-                "pki_path": host.certificate,
                 "network": "bridge",
                 "bridge": "brdata",
                 "uplink": host.data_interface,

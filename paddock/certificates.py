@@ -33,8 +33,8 @@ def read(path: Path) -> list[x509.Certificate]:
 def named(conf: cfg.ConfigOpts) -> list[Path]:
     """The files with certificates that a configuration names."""
     files = [*conf.certificates, conf.api.tls_certificate]
-    if pki := conf.libvirt.pki_path:
-        files += [f"{pki}/cacert.pem", f"{pki}/clientcert.pem"]
+    if pki := conf.compute.pki_path:
+        files += [f"{pki}/cacert.pem", f"{pki}/cert.pem"]
     return [Path(file) for file in files if file]
 
 

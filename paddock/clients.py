@@ -43,7 +43,7 @@ CONTRACT = Contract(
             "InstanceRecord.wanted_zone",
             "HostRecord.rpc_version", "Hello.booted", "Found.action_id", "Found.worked_on",
             "HostRecord.revoked",
-            "open_image", "ImageSpec.ticket", "ImageSpec.size",
+            "open_image", "ImageSpec.ticket", "ImageSpec.size", "open_disk", "DiskSource.ticket",
         ),
     }
 )  # fmt: skip
@@ -307,6 +307,11 @@ class ConductorClient:
         self._caller.call(
             self._ctxt, "answer", host=host, epoch=epoch, query_id=query_id, answer=answer
         )
+
+    def open_disk(self, host: str, epoch: str, ticket: str) -> r.DiskRef:
+        """The disk on this host that a ticket opens, which somebody has shown; NotFound."""
+        answer = self._caller.call(self._ctxt, "open_disk", host=host, epoch=epoch, ticket=ticket)
+        return read(answer, r.DiskRef)
 
     def pong(self, host: str, epoch: str, nonce: str) -> None:
         """Answer the conductor's ping, so that it knows that hints arrive."""

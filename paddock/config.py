@@ -136,6 +136,11 @@ COMPUTE = [
     cfg.StrOpt("image_ca", help="File with the certificate that signed that API's, where it is "
                                 "not one that the system knows."),
     cfg.StrOpt("address", default="127.0.0.1", help="This host's address for other hosts."),
+    cfg.StrOpt("pki_path", help="Directory with cacert.pem, cert.pem and key.pem, by which hosts "
+                                "know each other; without it disks stay on their host."),
+    cfg.PortOpt("disk_port", default=16516,
+                help="Port of the address at which this host gives its disks to hosts that fetch "
+                     "one, over TLS."),
     cfg.IntOpt("reserved_memory_mb", default=512, min=0, help="MiB not given to guests."),
     cfg.IntOpt("reserved_disk_gb", default=1, min=0, help="GiB not given to guests."),
     cfg.IntOpt("vcpus", min=1, help="Processors to offer, where other than the host's."),
@@ -157,11 +162,6 @@ LIBVIRT = [
     cfg.StrOpt("bridge_address", help="This host's own address on the guests' network, with "
                                       "prefix: 10.99.0.2/24."),
     cfg.StrOpt("gateway", help="Router that guests on the bridge are told; none by default."),
-    cfg.StrOpt("migration_uri", help="URI by which other hosts reach this libvirtd; "
-                                     "by default qemu+tls://<address>/system."),
-    cfg.StrOpt("pki_path", help="Directory with cacert.pem, clientcert.pem and clientkey.pem, by "
-                                "which other hosts' libvirtds know this host; by default those "
-                                "places below /etc/pki that libvirt itself has."),
     cfg.FloatOpt("call_timeout", default=30.0, min=1,
                  help="Seconds after which a hypervisor call counts as hung."),
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 from paddock.actions import Seen
 from paddock.records import DiskSource, Found, GuestSpec, HostFacts
@@ -162,6 +162,10 @@ class DiskMover(abc.ABC):
         A partial copy has another name until it is verified, and is removed on failure. A copy
         of this generation that is there already is taken as it is.
         """
+
+    @abc.abstractmethod
+    def open_disk(self, instance_id: str, generation: int) -> BinaryIO:
+        """A guest's disk here, to be read for another host. HypervisorError when there is none."""
 
 
 CAPABILITIES: tuple[type[Pausable] | type[Suspendable] | type[DiskMover], ...] = (

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote
+from typing import BinaryIO
 
 import msgspec
 from oslo_config import cfg
 
-from compute_agent.disks import DiskStore, directory_of, readable
+from compute_agent.disk_source import disk_sources, store_uri
+from compute_agent.disks import DiskStore, readable
 from compute_agent.drivers.base import (
     UNWATCHED,
     DiskMover,
@@ -53,6 +54,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
         self._conf = conf
         self._guests = GuestFiles(root / "guests")
         self._disks = DiskStore(root / "disks", self._images)
+        self._sources = disk_sources(conf, self._disks)
         self._on_change: Callable[[str, Seen], None] = lambda _instance_id, _seen: None
         self._cloud_id = ""
         self.control = FakeControl(root)
@@ -83,7 +85,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
             hypervisor_version=1000000,
             uptime=int(float(Path("/proc/uptime").read_text().split()[0])),
             address=compute.address,
-            store=f"file://{quote(str(self._disks.root))}",
+            store=store_uri(self._conf, self._disks.root),
         )
 
     def found(self) -> list[Found]:
@@ -205,8 +207,12 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
     def fetch(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
         """See the base."""
         self._behave("fetch", guest.id, work)
-        there = directory_of(source.store) / f"{guest.id}.g{source.generation}.raw"
-        self._disks.receive(there, guest.id, generation, work)
+        self._sources.bring(guest.id, source, generation, work)
+
+    def open_disk(self, instance_id: str, generation: int) -> BinaryIO:
+        """See the base."""
+        self._behave("open_disk", instance_id)
+        return self._disks.open(instance_id, generation)
 
     def happen(self, instance_id: str, seen: Seen) -> None:
         """Let a guest change by itself (shut down from inside, crash), as a hypervisor tells."""

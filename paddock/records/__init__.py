@@ -26,6 +26,7 @@ from paddock.records.shown import (
 )
 from paddock.records.work import (
     DirectBoot,
+    DiskRef,
     DiskSource,
     Found,
     GuestSpec,
@@ -54,6 +55,7 @@ __all__ = [
     "AggregateRecord",
     "CreateRequest",
     "DirectBoot",
+    "DiskRef",
     "DiskSource",
     "FlavorRecord",
     "Found",

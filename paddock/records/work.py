@@ -181,10 +181,21 @@ class GuestSpec(Record, frozen=True, kw_only=True):
 
 
 class DiskSource(Record, frozen=True, kw_only=True):
-    """Where a disk lies now: the host's name, its store's URI and the disk's generation there."""
+    """Where a disk lies now: the host's name, its store's URI and the disk's generation there.
+
+    :ivar ticket: lets who has it have the disk from that host's agent while the step runs
+    """
 
     host: str
     store: str
+    generation: int
+    ticket: str = ""
+
+
+class DiskRef(Record, frozen=True, kw_only=True):
+    """Names a disk on the host that is told."""
+
+    instance_id: str
     generation: int
 
 

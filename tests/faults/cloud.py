@@ -21,6 +21,7 @@ from conductor.broker_users import agent_rights, api_rights, conductor_rights
 from devstack import network
 from devstack.api import Api
 from devstack.broker import Broker
+from devstack.certificates import Certificates
 from devstack.control_plane import CONDUCTORS, ControlPlane
 from devstack.database import Postgres
 from devstack.guest.build import build
@@ -59,7 +60,9 @@ class FaultCloud:
         self.port = port
         self.pace = pace
         self.registry = Spawner(self.place.directory)
-        self.net = HostNet(self.place.directory, HOSTS, self.registry)
+        self.net = HostNet(
+            self.place.directory, HOSTS, self.registry, Certificates(self.place.certificates)
+        )
         self.keepers: dict[str, Keeper] = {}
 
     # --- beginning and end

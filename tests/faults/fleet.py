@@ -115,6 +115,7 @@ class FaultHost(ABC):
             "machine_id_file": self.host.machine_id_file,
             "image_store": self.cloud.place.images,
             "address": self.host.address,
+            "pki_path": self.host.certificate,
             "reserved_memory_mb": 0,
             "vcpus": 64,
             "memory_mb": 8192,
@@ -239,7 +240,6 @@ class LibvirtHost(FaultHost):
         return {
             "libvirt": {
                 "uri": "qemu:///system",
-                "migration_uri": f"qemu+tcp://{self.host.address}/system",
                 "network": "bridge",
                 "bridge": BRIDGE,
                 "uplink": self.host.data_interface,

@@ -1,5 +1,6 @@
 """Fixtures of the functional ring."""
 
+from tests.fixtures.certificates import certificates, strangers  # noqa: F401
 from tests.fixtures.cloud import (  # noqa: F401 (pytest finds them here)
     admin,
     cloud,
@@ -11,3 +12,4 @@ from tests.fixtures.cloud import (  # noqa: F401 (pytest finds them here)
     reader,
     server,
 )
+from tests.fixtures.lab import empty_database, lab  # noqa: F401

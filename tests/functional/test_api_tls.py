@@ -28,10 +28,8 @@ from api.http import HttpServer
 from devstack.ports import free_ports
 from devstack.processes import family, is_running
 from paddock import config, runtime
-from tests.fixtures.certificates import Certificates, certificates, strangers
+from tests.fixtures.certificates import Certificates
 from tests.fixtures.cloud import wait_for
-
-__all__ = ["certificates", "strangers"]
 
 SECONDS = 30.0
 LONGEST = 4 << 20

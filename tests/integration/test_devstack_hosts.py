@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devstack import network
-from devstack.hosts import LIBVIRT_TCP_PORT, Host, HostNet
+from devstack.hosts import LIBVIRT_PORT, Host, HostNet
 from devstack.processes import wait_until
 from devstack.teardown import take_down
 
@@ -48,8 +48,8 @@ def test_hosts_reach_nothing_outside(host_net: HostNet) -> None:
 def test_libvirtd_listens_at_its_control_address_only(host_net: HostNet) -> None:
     first = host_net.host(1)
     listening = first.run(["ss", "-Htln"]).stdout.split()
-    assert [one for one in listening if one.endswith(f":{LIBVIRT_TCP_PORT}")] == [
-        f"{first.address}:{LIBVIRT_TCP_PORT}"
+    assert [one for one in listening if one.endswith(f":{LIBVIRT_PORT}")] == [
+        f"{first.address}:{LIBVIRT_PORT}"
     ]
 
 

@@ -17,7 +17,6 @@ from compute_agent.drivers.base import Pausable
 from compute_agent.drivers.libvirt import embed
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.guest import Guest, look_at_all
-from compute_agent.drivers.libvirt.mover import read_store
 from compute_agent.drivers.libvirt.probe import QEMU, QEMU_SECONDS, Probe
 from devstack.guest.build import GuestImages
 from paddock.actions import Seen
@@ -190,23 +189,6 @@ def test_only_a_guest_that_has_gone_is_left_out_of_what_was_found() -> None:
     assert look_at_all(Unreadable(libvirt.VIR_ERR_NO_DOMAIN), "ours-") == {}
     with pytest.raises(libvirt.libvirtError):
         look_at_all(Unreadable(libvirt.VIR_ERR_RPC), "ours-")
-
-
-def test_another_hosts_store_has_no_program_run_here() -> None:
-    store = "qemu+ssh://h2/system?pool=paddock"
-    assert read_store(store) == ("qemu+ssh://h2/system", "paddock")
-    for more in ("command=/bin/false", "pkipath=/tmp", "no_verify=1"):
-        with pytest.raises(HypervisorError):
-            read_store(f"{store}&{more}")
-
-
-def test_a_store_is_read_with_this_hosts_own_certificate() -> None:
-    store = "qemu+tls://h2/system?pool=paddock"
-    assert read_store(store) == ("qemu+tls://h2/system", "paddock")
-    own = ("qemu+tls://h2/system?pkipath=/etc/paddock/my%20pki", "paddock")
-    assert read_store(store, "/etc/paddock/my pki") == own
-    ssh = store.replace("tls", "ssh")
-    assert read_store(ssh, "/etc/paddock/pki") == read_store(ssh)
 
 
 def test_the_probe_guest_is_heard_and_shows_what_it_can(probe: Probe) -> None:

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import time
+import uuid
 
 import pytest
 
 from tests.fixtures.cloud import wait_for
-from tests.fixtures.multihost import MultihostLab, lab, multihost
+from tests.fixtures.multihost import DISK_PORT, MultihostLab, lab, multihost
 
 pytestmark = pytest.mark.clouds
 
@@ -97,6 +98,15 @@ def test_power_on_in_another_zone_takes_everything_along(lab: MultihostLab) -> N
     wait_for(lambda: not any(lab.cloud.claims(old.name).values()), "no claim there", SOON)
 
 
+def test_what_a_host_holds_opens_nothing_of_another_host(lab: MultihostLab) -> None:
+    server = lab.off("az1")
+    owner, thief = lab.hosts[str(server.host)], lab.hosts["h3"]
+    assert owner.listening() == {DISK_PORT}
+    step = str(uuid.uuid4())
+    for ticket in ("", f"{step}.{'x' * 32}"):
+        assert thief.asks_for_a_disk(owner, ticket) == 404
+
+
 def test_power_on_is_refused_while_the_disks_host_is_dead(lab: MultihostLab) -> None:
     server = lab.off("az1")
     lab.kill(str(server.host))
@@ -118,7 +128,7 @@ def test_a_power_on_outlives_the_death_of_its_agent(lab: MultihostLab, kind: str
     server = lab.off("az1")
     source, target = lab.hosts[str(server.host)], lab.hosts["h3"]
     if kind == "fetch":
-        source.hang("libvirtd")
+        source.hang("compute")
     try:
         lab.cloud.act(server.id, "vm-poweron", {"availability_zone": "az2"})
         if kind == "fetch":
@@ -127,7 +137,7 @@ def test_a_power_on_outlives_the_death_of_its_agent(lab: MultihostLab, kind: str
             wait_for(lambda: target.qemus(server.id), "launch", SOON)
         target.kill("compute")
     finally:
-        source.go_on("libvirtd")
+        source.go_on("compute")
     assert lab.cloud.show(server.id).task == "powering-on"
 
     target.start()

@@ -254,6 +254,13 @@ ATTEMPTS: dict[str, list[Attempt]] = {
         lambda s: as_thief(s, query_id=s.own_query, answer={"ok": {"output": 7}}),
         lambda s: as_thief(s, query_id=s.own_query, answer={"ok": [1]}),
     ],
+    "open_disk": [
+        lambda s: as_victim(s, ticket=s.moving.source.ticket),
+        lambda s: as_thief(s, ticket=s.moving.source.ticket),
+        lambda s: as_thief(s, ticket=s.work.guest.image.ticket),
+        lambda s: as_thief(s, ticket=s.foreign.guest.image.ticket),
+        lambda s: as_thief(s, ticket=f"{s.foreign.step_id}."),
+    ],
     "pong": [lambda s: as_victim(s, nonce="0.1")],
 }  # fmt: skip
 
@@ -500,6 +507,7 @@ LEGITIMATE: dict[str, Attempt] = {
     "reconciled": lambda s: as_thief(s, removed=[]),
     "fetch_query": lambda s: as_thief(s, query_id=s.own_query),
     "answer": lambda s: as_thief(s, query_id=s.own_query, answer={"ok": {"output": "x"}}),
+    "open_disk": lambda s: as_thief(s, ticket=s.moving.source.ticket),
     "pong": lambda s: as_thief(s, nonce="0.1"),
 }  # fmt: skip
 

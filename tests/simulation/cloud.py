@@ -14,7 +14,7 @@ import compute_agent.epoch
 import compute_agent.facts
 import compute_agent.keeping
 from compute_agent.epoch import EpochFile, HostTaken
-from conductor import image_tickets
+from conductor import step_tickets
 from conductor.agent_endpoint import AgentEndpoint
 from conductor.judgement import Proof
 from conductor.ledger_endpoint import LedgerEndpoint
@@ -252,7 +252,7 @@ def stood_in(sources: Callable[[], random.Random], bus: Callable[[], Bus]) -> An
         (compute_agent.keeping, "_sync", lambda _path: threads.Now.scheduler.may_give_way()),
         (compute_agent.epoch, "uuid", SimpleNamespace(uuid4=lambda: _uuid(sources()))),
         (compute_agent.facts, "version", lambda _name: "1"),
-        (image_tickets, "secrets", SimpleNamespace(token_urlsafe=lambda _bytes: "a ticket")),
+        (step_tickets, "secrets", SimpleNamespace(token_urlsafe=lambda _bytes: "a ticket")),
         (failpoints, "hit", lambda name: threads.Now.scheduler.pass_point(name)),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]

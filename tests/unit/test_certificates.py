@@ -121,13 +121,6 @@ def test_hosts_are_let_in_by_hosts_and_other_roles_are_not_clients(desk: Desk) -
         shake(first, desk.issue("api", "api"), desk.ca / "cacert.pem", "h1")
 
 
-def test_a_host_s_files_have_the_names_that_libvirt_looks_for(desk: Desk) -> None:
-    made = desk.issue("h1", "host")
-    assert read(made / "clientcert.pem") == read(made / "cert.pem")
-    assert (made / "clientkey.pem").read_bytes() == (made / "key.pem").read_bytes()
-    assert read(made / "cacert.pem") == read(desk.ca / "cacert.pem")
-
-
 def test_keys_are_their_owner_s_only_and_no_two_are_the_same(desk: Desk) -> None:
     made = [desk.issue("h1", "host") / "key.pem", desk.issue("h2", "host") / "key.pem"]
     for path in (*made, desk.ca / "cakey.pem"):

@@ -43,11 +43,11 @@ def test_the_files_that_a_configuration_names_are_known(certificates: Certificat
         overrides={
             "DEFAULT": {"certificates": ["/a.pem", "/b.pem"]},
             "api": {"tls_certificate": "/c.pem"},
-            "libvirt": {"pki_path": "/d"},
+            "compute": {"pki_path": "/d"},
         }
     )
     assert list(map(str, named(conf))) == [
-        "/a.pem", "/b.pem", "/c.pem", "/d/cacert.pem", "/d/clientcert.pem",
+        "/a.pem", "/b.pem", "/c.pem", "/d/cacert.pem", "/d/cert.pem",
     ]  # fmt: skip
 
 

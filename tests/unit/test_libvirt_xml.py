@@ -185,8 +185,3 @@ def test_host_entries_are_read_as_they_were_written() -> None:
     network = f"<network><ip><dhcp>{hosts}</dhcp></ip></network>"
     assert xml.read_host_entries(network) == entries
     assert entries[0] == HostEntry("fa:16:3e:00:00:01", f"{guest.id}-0", "10.99.0.7")
-
-
-def test_a_pool_names_its_directory() -> None:
-    document = xml.pool_xml("paddock", Path("/d/a & b"))
-    assert xml.pool_directory(document) == "/d/a & b"

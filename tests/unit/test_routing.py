@@ -37,6 +37,8 @@ def test_a_disk_moves_only_to_hosts_that_can_move_disks() -> None:
     found = route(wish, [host("a", up=False), host("b", capabilities=frozenset())])
     assert found.hosts == []
     assert found.reasons == {"down": 1, "cannot move disks": 1}
+    kept = dataclasses.replace(wish, disk_moves=False)
+    assert route(kept, [host("a"), host("b")]).hosts == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,6 @@ class Connection:
     :param uri: libvirt's
     :param seconds: after which a call counts as hung
     :param note: takes a line for the log, from any thread
-    :param on_open: called with libvirt's connection each time it was opened, in a native thread
     """
 
     def __init__(
@@ -154,12 +153,10 @@ class Connection:
         uri: str,
         seconds: float,
         note: Callable[[str], None],
-        on_open: Callable[[Any], None] = lambda _conn: None,
     ) -> None:
         self.uri = uri
         self.seconds = seconds
         self._note = note
-        self._on_open = on_open
         self._on_event: Callable[[Any], None] | None = None
         self._opened: _Opened | None = None
         self._spares: collections.deque[Any] = collections.deque()
@@ -259,7 +256,6 @@ class Connection:
         try:
             if not embedded:
                 opened.conn.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-            self._on_open(opened.conn)
         except BaseException:
             # The listener would hold it for ever, with its sockets and threads.
             self._leave(opened)

@@ -6,10 +6,11 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from oslo_config import cfg
 
+from compute_agent.disk_source import disk_sources, store_uri
 from compute_agent.disks import DiskStore
 from compute_agent.drivers.base import (
     DiskMover,
@@ -20,7 +21,7 @@ from compute_agent.drivers.base import (
     Work,
     capabilities_of,
 )
-from compute_agent.drivers.libvirt import embed, facts, mover, probe
+from compute_agent.drivers.libvirt import embed, facts, probe
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.console import Consoles
 from compute_agent.drivers.libvirt.guest import (
@@ -59,11 +60,10 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         self._state = (embed.root_of(conf.libvirt.uri) or root) / probe.CACHE
         self._images = image_cache(conf, root / "images")
         self._disks = DiskStore(root / "disks", self._images)
+        self._sources = disk_sources(conf, self._disks)
         self._consoles = Consoles(root / "guests")
         self._notes = Notes(conf.host)
-        self._connection = Connection(
-            conf.libvirt.uri, conf.libvirt.call_timeout, self._notes.put, self._share_disks
-        )
+        self._connection = Connection(conf.libvirt.uri, conf.libvirt.call_timeout, self._notes.put)
         self._probe = Probe(self._connection, root / "probe", conf.libvirt.machine)
         self._known: Measured | None = None
         self._network = self._make_network(root / "network.lock")
@@ -103,9 +103,10 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         """
         self._consoles.trim()
         measured = self._measured()
-        proved = {*measured.capabilities, DiskMover.name}
+        store = store_uri(self._conf, self._disks.root)
+        proved = {*measured.capabilities, DiskMover.name if store else ""}
         capabilities = [name for name in capabilities_of(self) if name in proved]
-        return facts.collect(self._conf, self._disks, measured, capabilities)
+        return facts.collect(self._conf, self._disks, measured, capabilities, store)
 
     def found(self) -> list[Found]:
         """See the base."""
@@ -209,8 +210,11 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def fetch(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
         """See the base."""
-        seconds, pki_path = self._connection.seconds, self._conf.libvirt.pki_path
-        mover.fetch(self._disks, guest.id, source, generation, work, seconds, pki_path)
+        self._sources.bring(guest.id, source, generation, work)
+
+    def open_disk(self, instance_id: str, generation: int) -> BinaryIO:
+        """See the base."""
+        return self._disks.open(instance_id, generation)
 
     def _ask(self, domain: Guest, wait: float, work: Work) -> bool:
         """Ask the guest to shut down until it has, or ``wait`` seconds are over."""
@@ -251,10 +255,6 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
             return
         look = look_if_there(domain)
         on_change(name.removeprefix(self._prefix), look.seen if look else Seen.GONE)
-
-    def _share_disks(self, conn: Any) -> None:
-        if not facts.is_local(self._conf.compute.address):
-            mover.share(conn, self._disks.root)
 
     def _make_network(self, lock: Path) -> UserNetwork:
         options = self._conf.libvirt

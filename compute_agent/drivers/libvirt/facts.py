@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import quote
 
 import psutil
 from oslo_config import cfg
@@ -16,31 +14,10 @@ from compute_agent.drivers.libvirt.probe import KVM, Measured
 from paddock.records import HostFacts, Resources
 
 MIB = 1024**2
-POOL = "paddock"
-
-
-def store_uri(conf: cfg.ConfigOpts, root: Path) -> str:
-    """The URI by which other hosts reach this host's disks.
-
-    A host that names a loopback address has neighbours on this machine only: they read its
-    directory. Else it is this libvirt's URI with the storage pool that lies over the directory.
-    """
-    if is_local(conf.compute.address):
-        return f"file://{quote(str(root))}"
-    uri = conf.libvirt.migration_uri or f"qemu+tls://{conf.compute.address}/system"
-    return f"{uri}{'&' if '?' in uri else '?'}pool={POOL}"
-
-
-def is_local(address: str) -> bool:
-    """Whether only this machine reaches that address."""
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def collect(
-    conf: cfg.ConfigOpts, disks: DiskStore, measured: Measured, capabilities: list[str]
+    conf: cfg.ConfigOpts, disks: DiskStore, measured: Measured, capabilities: list[str], store: str
 ) -> HostFacts:
     """The host's facts now."""
     return HostFacts(
@@ -51,7 +28,7 @@ def collect(
         hypervisor_version=measured.version,
         uptime=int(float(Path("/proc/uptime").read_text().split()[0])),
         address=conf.compute.address,
-        store=store_uri(conf, disks.root),
+        store=store,
         extra={"virt_type": measured.why, "arch": os.uname().machine},
     )
 

@@ -205,19 +205,6 @@ def read_host_entries(network: str) -> list[HostEntry]:
     ]
 
 
-def pool_xml(name: str, directory: Path) -> str:
-    """A storage pool over a directory."""
-    pool = Element("pool", type="dir")
-    _text(pool, "name", name)
-    _text(SubElement(pool, "target"), "path", directory)
-    return _string(pool)
-
-
-def pool_directory(pool: str) -> str:
-    """The directory of a storage pool's XML."""
-    return fromstring(pool).findtext("./target/path") or ""
-
-
 def _add_sysinfo(domain: Element, guest: GuestSpec) -> None:
     info = SubElement(domain, "sysinfo", type="smbios")
     system = SubElement(info, "system")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conductor import hosts
-from conductor.image_tickets import open_image
+from conductor.step_tickets import open_image
 from paddock.errors import Forbidden
 from paddock.records import ImageSpec
 from tests.fixtures.lab import Lab

@@ -1,0 +1,218 @@
+"""Gives this host's disks to other hosts, each to who shows the ticket of a step that fetches it.
+
+Hosts know each other by certificates of one CA. Who has none gets no further than the handshake.
+The conductor says which disk a ticket opens, if any: what is asked names no file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import sys
+import threading
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import parse_qs, urlsplit
+
+from oslo_config import cfg
+
+from compute_agent import disk_stream
+from compute_agent.drivers.base import DiskMover, Driver
+from compute_agent.epoch import Identity
+from compute_agent.sparse import data_size
+from paddock import tickets
+from paddock.certificates import read
+from paddock.clients import ConductorClient
+from paddock.drafts import refuse_shared
+from paddock.errors import HypervisorError, PaddockError, StaleEpoch
+from paddock.logs import Rate
+from paddock.runtime import run_blocking
+
+LOG = logging.getLogger(__name__)
+SILENT_SECONDS = 30.0
+MOST = 32
+"""Connections at once; more are closed."""
+LINES, SECONDS = 20, 60.0
+"""So many lines of the log in so many seconds about one address."""
+
+
+class DiskServer:
+    """Part of an agent where ``[compute] pki_path`` is set, and nothing otherwise.
+
+    :param conf: ``address``, ``disk_port`` and ``pki_path`` of the group ``compute`` count
+    """
+
+    def __init__(
+        self, conf: cfg.ConfigOpts, identity: Identity, conductor: ConductorClient, driver: Driver
+    ) -> None:
+        self._options = conf.compute
+        self._identity = identity
+        self._conductor = conductor
+        self._driver = driver
+        self._server: _Server | None = None
+
+    def start(self) -> None:
+        """Listen.
+
+        :raises ValueError: the certificate or the key is not right; the text is one sentence
+        :raises OSError: the port is taken
+        """
+        if not self._options.pki_path:
+            return
+        pki = Pki(Path(self._options.pki_path))
+        pki.context()
+        address = (self._options.address, self._options.disk_port)
+        self._server = _Server(address, pki, self._open)
+        threading.Thread(target=self._server.serve_forever, name="disks", daemon=True).start()
+
+    def stop(self, timeout: float) -> None:  # noqa: ARG002 (who reads goes on elsewhere, or later)
+        """Listen no more, and break off what is on its way."""
+        if self._server is not None:
+            self._server.stop()
+
+    def _open(self, ticket: str) -> BinaryIO:
+        host, epoch = self._identity.host, self._identity.epoch
+        disk = self._conductor.open_disk(host, epoch, ticket)
+        if not isinstance(self._driver, DiskMover):
+            raise HypervisorError("This host gives no disks.")
+        return self._driver.open_disk(disk.instance_id, disk.generation)
+
+
+class Pki:
+    """This host's certificate and key, and the CA's certificate, as the files are now.
+
+    :param directory: holds ``cert.pem``, ``key.pem`` and ``cacert.pem``, and ``cacrl.pem`` where
+        certificates were taken back
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def context(self) -> ssl.SSLContext:
+        """What a connection is encrypted with; its other end must have a certificate, too.
+
+        :raises ValueError: see :meth:`DiskServer.start`
+        """
+        authority, certificate, key = (
+            self._directory / name for name in ("cacert.pem", "cert.pem", "key.pem")
+        )
+        try:
+            read(authority)
+            read(certificate)
+            refuse_shared(key)
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
+            context.load_cert_chain(certificate, key, password=lambda: "")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"[compute] pki_path: {error}") from None
+        revoked = self._directory / "cacrl.pem"
+        if revoked.exists():
+            context.load_verify_locations(revoked)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+class _Server(ThreadingHTTPServer):
+    """A thread for each connection; its handshake, which may be slow, is in that thread, too."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = MOST
+
+    def __init__(self, address: tuple[str, int], pki: Pki, open_disk: Any) -> None:
+        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        self.address_family = found[0]
+        self._pki = pki
+        self._room = threading.BoundedSemaphore(MOST)
+        self._rate = Rate(LINES, SECONDS)
+        self.stopping = False
+        super().__init__(found[4][:2], partial(_Handler, open_disk))  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        """End."""
+        self.stopping = True
+        self.shutdown()
+        self.server_close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Take a connection, if there is room."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, encrypted."""
+        request.settimeout(SILENT_SECONDS)
+        with self._pki.context().wrap_socket(request, server_side=True) as encrypted:
+            super().finish_request(encrypted, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the base's)
+        """A connection ended badly: no certificate, or who reads has gone."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            LOG.error("A disk could not be given", exc_info=error)
+        elif (untold := self._rate.admit(client_address[0])) is not None:
+            more = f" ({untold} more were not logged)" if untold else ""
+            LOG.info("A connection from %s ended: %s%s", client_address[0], error, more)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request, which is the connection's only one."""
+
+    server: _Server
+    server_version, sys_version = "Paddock", ""
+
+    def __init__(self, open_disk: Any, *args: Any) -> None:
+        self._open = open_disk
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        """Give a disk from some place on."""
+        place, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+        begin = query.get(disk_stream.BEGIN, ["0"])[0]
+        if place != tickets.DISK_PATH or not (begin.isascii() and begin.isdecimal()):
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return
+        try:
+            disk = self._open(self.headers.get(tickets.HEADER, ""))
+        except StaleEpoch:  # this process has not said hello yet, or another one does
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+        except PaddockError as error:
+            LOG.warning("No disk was given to %s: %s", self.client_address[0], error)
+            self._refuse(HTTPStatus(error.status))
+        else:
+            with disk:
+                self._give(disk, int(begin))
+
+    def _give(self, disk: BinaryIO, begin: int) -> None:
+        size = os.fstat(disk.fileno()).st_size
+        LOG.info("%s bytes of a disk go to %s", size - begin, self.client_address[0])
+        self.send_response(HTTPStatus.OK)
+        self.send_header(disk_stream.SIZE, str(size))
+        self.send_header(disk_stream.DATA, str(run_blocking(data_size, disk)))
+        self.end_headers()
+        stream = disk_stream.send(disk, size, begin)
+        while not self.server.stopping and (piece := run_blocking(next, stream, b"")):
+            self.wfile.write(piece)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: what counts is said above."""
