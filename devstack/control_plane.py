@@ -32,6 +32,8 @@ class ControlPlane:
     :param shared: the same for every process, agents too
     :param certificates: gives the API one, which then speaks HTTPS
     :param address: where the API listens
+    :param conductors: the names of the conductors
+    :param environment: variables of its processes, beside those of this one
     :ivar url: the API's
     """
 
@@ -46,6 +48,8 @@ class ControlPlane:
         shared: Sections | None = None,
         certificates: Certificates | None = None,
         address: str = API_ADDRESS,
+        conductors: Sequence[str] = CONDUCTORS,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._place = place
         self._registry = registry
@@ -56,6 +60,8 @@ class ControlPlane:
         self._shared = shared or {}
         self._certificates = certificates
         self._address = address
+        self._conductors = conductors
+        self._environment = environment
         self.url = f"{'https' if certificates else 'http'}://{address}:{port}"
 
     def prepare(self, network: GuestNetwork, guest: GuestImages | None) -> None:
@@ -63,11 +69,11 @@ class ControlPlane:
         ca = self._certificates.ca if self._certificates else None
         clouds = write_clouds(self._place.clouds, self.url, ca)
         write_users(self._place.users, clouds)
-        Preparation(self._place, self._conductor(CONDUCTORS[0])).run(network, guest)
+        Preparation(self._place, self._conductor(self._conductors[0])).run(network, guest)
 
     def start(self) -> None:
         """Start what does not run of the conductors and the API."""
-        for name in CONDUCTORS:
+        for name in self._conductors:
             self.start_conductor(name)
         self.start_api()
 
@@ -136,4 +142,4 @@ class ControlPlane:
         if self._registry.find(name) is None:
             path = write_settings(self._place.settings(name), sections)
             command = [program(f"paddock-{role}"), "--config-file", str(path)]
-            self._registry.spawn(role, command, instance=instance)
+            self._registry.spawn(role, command, instance=instance, env=self._environment)

@@ -11,7 +11,7 @@ import pwd
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -43,6 +43,7 @@ class Server(ABC):
     :param registry: where its process is remembered; one of its own when left out.
     :param certificate: the directory with its `cert.pem`, `key.pem` and `cacert.pem`: with it
         every connection must be encrypted, and its clients verify it.
+    :param settings: the server's own settings, beside those that are needed.
     """
 
     role: str
@@ -56,12 +57,14 @@ class Server(ABC):
         port: int,
         registry: Registry | None = None,
         certificate: Path | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.address = address
         self.port = port
         self.registry = registry or Registry(self.directory)
         self.certificate = certificate
+        self.settings = settings or {}
         self.cluster = self.directory / "cluster"
         self.root = os.geteuid() == 0
         self.home = BOUND if self.root else self.cluster
@@ -248,6 +251,7 @@ class Postgres(Server):
                 "ssl_cert_file": self.home / "cert.pem",
                 "ssl_key_file": self.home / "key.pem",
             }
+        settings |= self.settings
         self._write_rules()
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return [self._program("postgres"), "-D", str(self.home / "data"), *options]
@@ -328,6 +332,7 @@ class MariaDB(Server):
             f"--pid-file={self.home / 'server.pid'}",
             "--skip-name-resolve",
             "--innodb-flush-log-at-trx-commit=1",
+            *(f"--{name}={value}" for name, value in self.settings.items()),
             *self._encryption(),
         ]
 
@@ -348,6 +353,9 @@ class MariaDB(Server):
             return False
         (self.cluster / "first.sql").unlink(missing_ok=True)
         return True
+
+
+KINDS: dict[str, type[Server]] = {"postgresql": Postgres, "mariadb": MariaDB}
 
 
 def _quoted(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A cloud of processes on loopback: RabbitMQ, PostgreSQL, conductors, API, agents without guests.
+"""A cloud of processes on loopback: RabbitMQ, database, conductors, API, agents without guests.
 
 It needs no namespaces and no hypervisor: its agents have the fake driver. Benchmarks and tests of
 outages use it.
@@ -7,10 +7,10 @@ outages use it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conductor.broker_users import agent_rights, api_rights, conductor_rights
+from conductor.broker_users import Rights, agent_rights, api_rights, conductor_rights
 from devstack.broker import Broker
 from devstack.control_plane import CONDUCTORS, ControlPlane, Options
-from devstack.database import Postgres
+from devstack.database import KINDS
 from devstack.place import Place, program, zone
 from devstack.preparation import GuestNetwork
 from devstack.processes import Registry
@@ -32,6 +32,11 @@ class LocalCloud:
     :param control: group → option → value for the conductors and the API
     :param agents: the same for the agents
     :param others: hosts whom only the broker knows, for agents that a benchmark plays
+    :param conductors: the names of its conductors
+    :param database: a key of :data:`devstack.database.KINDS`
+    :param database_settings: the database server's own settings
+    :param users: more users of the broker, with their rights
+    :param environment: variables of Paddock's processes, beside those of this one
     """
 
     def __init__(
@@ -42,6 +47,11 @@ class LocalCloud:
         control: Options | None = None,
         agents: Mapping[str, Mapping[str, Any]] | None = None,
         others: Sequence[str] = (),
+        conductors: Sequence[str] = CONDUCTORS,
+        database: str = "postgresql",
+        database_settings: Mapping[str, str] | None = None,
+        users: Mapping[str, Rights] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.place = place
         self.hosts = list(hosts)
@@ -49,13 +59,18 @@ class LocalCloud:
         self.broker = Broker(
             place.directory / "broker", ADDRESS, first_port, f"local{first_port}", self.registry
         )
-        self.database = Postgres(
-            place.directory / "postgres", ADDRESS, first_port + 3, self.registry
-        )
+        kind = KINDS[database]
+        self.database = kind(
+            place.directory / kind.role, ADDRESS, first_port + 3, self.registry,
+            settings=database_settings,
+        )  # fmt: skip
         self._port = first_port + 4
         self._control_options = control
         self._agent_options = agents or {}
         self._others = others
+        self.conductors = conductors
+        self._users = users or {}
+        self._environment = environment
 
     def start(self) -> None:
         """Start all that is not running yet, and wait until every host has sent a heartbeat.
@@ -67,7 +82,7 @@ class LocalCloud:
         self.database.create_database(DATABASE)
         self.control = ControlPlane(
             self.place, self.registry, self.broker.url, self.database.url(DATABASE), self._port,
-            self._control_options,
+            self._control_options, conductors=self.conductors, environment=self._environment,
         )  # fmt: skip
         self.control.prepare(NETWORK, None)
         self.control.start()
@@ -78,16 +93,16 @@ class LocalCloud:
     def start_broker(self) -> None:
         """Start RabbitMQ unless it runs."""
         rights = {"api": api_rights("api")}
-        rights |= {name: conductor_rights(name) for name in CONDUCTORS}
+        rights |= {name: conductor_rights(name) for name in self.conductors}
         rights |= {name: agent_rights(name) for name in (*self.hosts, *self._others)}
-        self.broker.start(rights)
+        self.broker.start({**rights, **self._users})
 
     def start_agent(self, host: str) -> None:
         """Start a host's agent unless it runs."""
         if self.registry.find(f"compute-{host}") is None:
             path = write_settings(self.place.settings(f"compute-{host}"), self._agent(host))
             command = [program("paddock-compute"), "--config-file", str(path)]
-            self.registry.spawn("compute", command, host=host)
+            self.registry.spawn("compute", command, host=host, env=self._environment)
 
     def _agent(self, host: str) -> Sections:
         machine = self.place.state(host) / "machine-id"

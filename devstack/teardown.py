@@ -23,7 +23,7 @@ WAVES = (
     {"embedded", "compute", "api"},
     {"conductor"},
     {"libvirtd"},
-    {"rabbitmq", "postgres"},
+    {"rabbitmq", "postgres", "mariadb"},
 )
 """Roles that end together, one wave after the other; everything else ends after them."""
 

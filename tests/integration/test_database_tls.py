@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from conductor.db.session import Database
 from devstack import packages
-from devstack.database import Server
+from devstack.database import KINDS, Server
 from devstack.ports import free_ports
 from paddock.errors import DatabaseUnavailable
 from tests.fixtures.certificates import Certificates, certificates, strangers
-from tests.fixtures.databases import SERVERS
+from tests.fixtures.databases import PACKAGES
 
 __all__ = ["certificates", "strangers"]
 
@@ -25,17 +25,16 @@ ENCRYPTED = {
 }
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=KINDS)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory,
     certificates: Certificates,
 ) -> Iterator[Server]:  # fmt: skip
-    kind, package = SERVERS[request.param]
-    if absent := packages.missing([package]):
+    if absent := packages.missing([PACKAGES[request.param]]):
         pytest.skip(f"Debian packages are missing: {' '.join(absent)}")
     made = certificates.issue("db", "database", "127.0.0.1")
     directory: Path = tmp_path_factory.mktemp(request.param)
-    server: Server = kind(directory, "127.0.0.1", free_ports(1), certificate=made)  # type: ignore[call-arg]
+    server = KINDS[request.param](directory, "127.0.0.1", free_ports(1), certificate=made)
     try:
         server.start()
         server.create_database(NAME)
