@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import SSLError
 from urllib3.util import Retry
 
 from paddock import tickets
 
 CONNECT_SECONDS = 5
 SILENT_SECONDS = 30
-LATER = Retry(
+
+
+class _Later(Retry):
+    """Knows a handshake that broke off, since somebody ended or had no room, from a refused one."""
+
+    def _is_read_error(self, err: Exception) -> bool:
+        cause = err.args[0] if isinstance(err, SSLError) and err.args else None
+        return isinstance(cause, ssl.SSLEOFError) or super()._is_read_error(err)
+
+
+LATER = _Later(
     8, other=0, backoff_factor=0.5, backoff_max=4.0, status_forcelist=(502, 503, 504),
     raise_on_status=False,
 )  # fmt: skip

@@ -7,6 +7,7 @@ import random
 import shutil
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -284,6 +285,17 @@ def test_no_more_connections_are_taken_than_there_is_room_for(
     for one in idle:
         one.close()
     wait_for(lambda: _is_answered(scene), "room")
+
+
+def test_a_move_waits_until_there_is_room(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.hide()
+    monkeypatch.setattr(disk_server, "MOST", 1)
+    scene.serve()
+    idle = socket.create_connection(("127.0.0.1", scene.port), timeout=SOON)
+    letting_go = threading.Timer(1.0, idle.close)
+    letting_go.start()
+    assert scene.bring().read_bytes() == scene.disk.read_bytes()
+    letting_go.join()
 
 
 def _is_answered(scene: Scene) -> bool:
