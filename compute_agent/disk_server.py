@@ -12,10 +12,12 @@ import socket
 import ssl
 import sys
 import threading
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +26,7 @@ from oslo_config import cfg
 from compute_agent import disk_stream
 from compute_agent.drivers.base import DiskMover, Driver
 from compute_agent.epoch import Identity
+from compute_agent.room import Room
 from compute_agent.sparse import data_size
 from paddock import tickets
 from paddock.certificates import read
@@ -35,10 +38,15 @@ from paddock.runtime import run_blocking
 
 LOG = logging.getLogger(__name__)
 SILENT_SECONDS = 30.0
-MOST = 32
-"""Connections at once; more are closed."""
+ASKING_SECONDS = 10.0
+"""In which a connection must have said what it wants."""
+MOST, EACH = 32, 8
+"""Connections at once, and those from one address; more are closed."""
 LINES, SECONDS = 20, 60.0
 """So many lines of the log in so many seconds about one address."""
+
+OpenDisk = Callable[[str], BinaryIO]
+"""Gives the disk that a ticket opens."""
 
 
 class DiskServer:
@@ -118,21 +126,23 @@ class Pki:
         return context
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ThreadingTCPServer):
     """A thread for each connection; its handshake, which may be slow, is in that thread, too."""
 
+    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
     request_queue_size = MOST
 
-    def __init__(self, address: tuple[str, int], pki: Pki, open_disk: Any) -> None:
+    def __init__(self, address: tuple[str, int], pki: Pki, open_disk: OpenDisk) -> None:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
         self.address_family = found[0]
         self._pki = pki
-        self._room = threading.BoundedSemaphore(MOST)
+        self._open_disk = open_disk
+        self._room = Room(MOST, EACH)
         self._rate = Rate(LINES, SECONDS)
         self.stopping = False
-        super().__init__(found[4][:2], partial(_Handler, open_disk))  # type: ignore[arg-type]
+        super().__init__(found[4][:2], BaseRequestHandler)  # type: ignore[arg-type]
 
     def stop(self) -> None:
         """End."""
@@ -142,7 +152,7 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Take a connection, if there is room."""
-        if self._room.acquire(blocking=False):
+        if self._room.enter(client_address[0]):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -152,13 +162,16 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._room.release()
+            self._room.leave(client_address[0])
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection, encrypted."""
         request.settimeout(SILENT_SECONDS)
-        with self._pki.context().wrap_socket(request, server_side=True) as encrypted:
-            super().finish_request(encrypted, client_address)
+        with (
+            _breaking_off(request, ASKING_SECONDS) as asked,
+            self._pki.context().wrap_socket(request, server_side=True) as encrypted,
+        ):
+            _Handler(self._open_disk, asked, encrypted, client_address, self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the base's)
         """A connection ended badly: no certificate, or who reads has gone."""
@@ -170,18 +183,44 @@ class _Server(ThreadingHTTPServer):
             LOG.info("A connection from %s ended: %s%s", client_address[0], error, more)
 
 
+@contextmanager
+def _breaking_off(connection: socket.socket, seconds: float) -> Iterator[Callable[[], None]]:
+    """Shut a connection down after some seconds, unless what is given here is called before.
+
+    A socket's own timeout is for each call: who sends a byte now and then never meets it.
+    """
+    with connection.dup() as own:  # the encrypted one takes the other over
+
+        def shut_down() -> None:
+            with suppress(OSError):
+                own.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(seconds, shut_down)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield timer.cancel
+        finally:
+            timer.cancel()
+
+
 class _Handler(BaseHTTPRequestHandler):
-    """One request, which is the connection's only one."""
+    """One request, which is the connection's only one.
+
+    :param asked: called when the request has arrived
+    """
 
     server: _Server
     server_version, sys_version = "Paddock", ""
 
-    def __init__(self, open_disk: Any, *args: Any) -> None:
+    def __init__(self, open_disk: OpenDisk, asked: Callable[[], None], *args: Any) -> None:
         self._open = open_disk
+        self._asked = asked
         super().__init__(*args)
 
     def do_GET(self) -> None:
         """Give a disk from some place on."""
+        self._asked()
         place, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
         begin = query.get(disk_stream.BEGIN, ["0"])[0]
         if place != tickets.DISK_PATH or not (begin.isascii() and begin.isdecimal()):

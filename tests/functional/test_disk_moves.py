@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -122,6 +122,12 @@ class Scene:
             asking.request("GET", path, headers=headers)
             return asking.getresponse().status
 
+    def connected(self, source: str = "127.0.0.1") -> socket.socket:
+        """A connection that has said nothing yet."""
+        return socket.create_connection(
+            ("127.0.0.1", self.port), timeout=SOON, source_address=(source, 0)
+        )
+
     def left(self) -> list[str]:
         """Names of the files that h3 has."""
         return [path.name for path in self.here.root.iterdir()]
@@ -208,8 +214,10 @@ def test_who_has_no_certificate_of_the_cloud_gets_no_answer(
     if who == "a stranger":
         foreign = strangers.issue("h3", "host")
         context.load_cert_chain(foreign / "cert.pem", foreign / "key.pem")
-    plain = socket.create_connection(("127.0.0.1", scene.port), timeout=SOON)
-    with plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted:
+    with (
+        scene.connected() as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+    ):
         assert _answer(encrypted) == b""
 
 
@@ -280,18 +288,56 @@ def test_no_more_connections_are_taken_than_there_is_room_for(
     scene.hide()
     monkeypatch.setattr(disk_server, "MOST", 2)
     scene.serve()
-    idle = [socket.create_connection(("127.0.0.1", scene.port), timeout=SOON) for _ in range(3)]
+    idle = [scene.connected() for _ in range(3)]
     assert idle[2].recv(1) == b""
     for one in idle:
         one.close()
     wait_for(lambda: _is_answered(scene), "room")
 
 
+def test_one_address_leaves_room_for_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.hide()
+    monkeypatch.setattr(disk_server, "EACH", 2)
+    scene.serve()
+    with ExitStack() as idle:
+        loud = [idle.enter_context(scene.connected("127.0.0.9")) for _ in range(3)]
+        assert loud[2].recv(1) == b""
+        assert scene.ask(scene.source.ticket) == 200
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_who_asks_for_nothing_is_let_go_however_slowly_it_goes_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, encrypted: bool
+) -> None:
+    monkeypatch.setattr(disk_server, "ASKING_SECONDS", 1.0)
+    asking = https(scene.pki["h3"], "127.0.0.1", scene.port)
+    with closing(asking), scene.connected() as plain:
+        if encrypted:
+            asking.connect()
+        slow = asking.sock if encrypted else plain
+        beginning = b"G" if encrypted else b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+        assert any(not _is_open_after(slow, beginning[at : at + 1] or b"x") for at in range(100))
+
+
+def _is_open_after(connection: socket.socket, byte: bytes) -> bool:
+    """Whether nothing ends it for a while."""
+    connection.settimeout(0.1)
+    try:
+        connection.sendall(byte)
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
 def test_a_move_waits_until_there_is_room(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.hide()
     monkeypatch.setattr(disk_server, "MOST", 1)
     scene.serve()
-    idle = socket.create_connection(("127.0.0.1", scene.port), timeout=SOON)
+    idle = scene.connected()
     letting_go = threading.Timer(1.0, idle.close)
     letting_go.start()
     assert scene.bring().read_bytes() == scene.disk.read_bytes()
