@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from compute_agent.drivers.base import (
     DiskMover,
@@ -262,6 +262,10 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         self._trouble.after(self._machine, "resume")
 
     @_worked
+    def open_disk(self, instance_id: str, generation: int) -> BinaryIO:
+        """See the base; here disks come from the other machine itself."""
+        raise HypervisorError(f"{instance_id}.g{generation} is no file.")
+
     def fetch(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
         """See the base."""
         disks = self._machine.disks.setdefault(guest.id, {})
