@@ -239,12 +239,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _give(self, disk: BinaryIO, begin: int) -> None:
         size = os.fstat(disk.fileno()).st_size
-        LOG.info("%s bytes of a disk go to %s", size - begin, self.client_address[0])
+        LOG.info("A disk goes to %s, from byte %s of %s on", self.client_address[0], begin, size)
         self.send_response(HTTPStatus.OK)
         self.send_header(disk_stream.SIZE, str(size))
         self.send_header(disk_stream.DATA, str(run_blocking(data_size, disk)))
         self.end_headers()
-        stream = disk_stream.send(disk, size, begin)
+        stream = disk_stream.send(disk, begin)
         while not self.server.stopping and (piece := run_blocking(next, stream, b"")):
             self.wfile.write(piece)
 

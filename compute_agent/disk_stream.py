@@ -6,10 +6,12 @@ without it something is missing.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
+from compute_agent.disks import readable
 from compute_agent.sparse import CHUNK, pieces
 
 SIZE = "X-Paddock-Size"
@@ -32,23 +34,26 @@ class Readable(Protocol):
         """At most so many bytes; none at the end."""
 
 
-def send(disk: BinaryIO, size: int, begin: int) -> Iterator[bytes]:
+def send(disk: BinaryIO, begin: int) -> Iterator[bytes]:
     """The stream of a disk from some place on.
 
-    :param size: the disk's, in bytes
+    :raises HypervisorError: it cannot be read
     """
-    for place, data in pieces(disk, begin):
-        yield _HEAD.pack(place, len(data)) + data
-    yield _HEAD.pack(size, 0)
+    with readable("Reading a disk for another host"):
+        for place, data in pieces(disk, begin):
+            yield _HEAD.pack(place, len(data)) + data
+        # Asked for last: what a disk that shrank meanwhile no longer has must not pass for zeros.
+        yield _HEAD.pack(os.fstat(disk.fileno()).st_size, 0)
 
 
-def receive(stream: Readable, size: int) -> Iterator[tuple[int, bytes]]:
+def receive(stream: Readable, size: int, begin: int) -> Iterator[tuple[int, bytes]]:
     """The places and data in a stream.
 
     :param size: what the disk has, in bytes
+    :param begin: the place that the stream goes on from
     :raises BrokenOff: see there
     """
-    end = 0
+    end = begin
     while True:
         place, length = _HEAD.unpack(_read(stream, _HEAD.size))
         if length == 0 and place == size:

@@ -62,7 +62,7 @@ class Fetch:
     def _receive(self) -> Writer:
         with begin(self._session, self._wanted, **{disk_stream.BEGIN: self._end}) as answer:
             writer = self._prepare(answer)
-            for place, data in disk_stream.receive(answer.raw, self._size):
+            for place, data in disk_stream.receive(answer.raw, self._size, self._end):
                 writer.write(place, data)
                 self._end = place + len(data)
                 self._done += len(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
 import socket
@@ -255,6 +256,17 @@ def test_a_move_goes_on_when_the_host_comes_back(scene: Scene, slowly: list[floa
     copy = scene.bring(watching(check))
     assert copy.read_bytes() == scene.disk.read_bytes()
     assert len(slowly) == 2
+
+
+@pytest.mark.usefixtures("slowly")
+def test_a_disk_that_shrinks_on_its_way_is_not_taken_as_whole(scene: Scene) -> None:
+    def check(done: int) -> None:
+        if done >= MIB:
+            os.truncate(scene.disk, 20 * MIB)
+
+    with pytest.raises(HypervisorError, match="from host h1: "):
+        scene.bring(watching(check))
+    assert scene.left() == []
 
 
 def test_a_move_that_is_stopped_ends_and_leaves_nothing(scene: Scene, slowly: list[float]) -> None:
