@@ -14,17 +14,19 @@ from urllib.parse import quote, urlsplit
 
 from oslo_config import cfg
 
-from compute_agent.disks import Copied, DiskStore, directory_of
+from compute_agent.disks import GIB, Copied, DiskStore, directory_of
 from compute_agent.drivers.base import Work
 from compute_agent.fetch_disk import COUNT
 from compute_agent.helper import HelperFailed, run_helper
 from compute_agent.sparse import COPYING, data_size
 from paddock import failpoints, tickets
 from paddock.errors import GuestHung, HypervisorError
-from paddock.records import DiskSource
+from paddock.records import DiskSource, GuestSpec
 
 FETCH_SECONDS = 24 * 3600.0
 """The step's own deadline comes first, which progress moves."""
+LARGEST = 2**62
+"""Bytes of a disk whose flavor leaves its size to the image, which the target does not know."""
 SCHEME = "https"
 
 
@@ -74,24 +76,26 @@ class DiskSources:
         self._pki = Path(pki) if pki else None
         self._seconds = seconds
 
-    def bring(self, instance_id: str, source: DiskSource, generation: int, work: Work) -> None:
+    def bring(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
         """Have a verified copy; see :meth:`compute_agent.drivers.base.DiskMover.fetch`."""
         scheme = urlsplit(source.store).scheme
         if scheme == "file":
-            name = f"{instance_id}.g{source.generation}.raw"
-            self._disks.receive(directory_of(source.store) / name, instance_id, generation, work)
+            name = f"{guest.id}.g{source.generation}.raw"
+            self._disks.receive(directory_of(source.store) / name, guest.id, generation, work)
         elif scheme == SCHEME:
+            most = guest.disk_gb * GIB or LARGEST
             self._disks.receive_by(
-                lambda target: self._fetch(source, target, work), instance_id, generation, work
+                lambda target: self._fetch(source, target, most, work), guest.id, generation, work
             )
         else:
             raise HypervisorError(f"Host {source.host} gives its disks to no other host.")
 
-    def _fetch(self, source: DiskSource, target: BinaryIO, work: Work) -> Copied:
+    def _fetch(self, source: DiskSource, target: BinaryIO, most: int, work: Work) -> Copied:
         wanted = {
             "url": f"{source.store}{tickets.DISK_PATH}",
             "ticket": source.ticket,
             "path": target.name,
+            "most": most,
             **self._identity(),
         }
         # In a program of its own: requests' sockets would not be the threads' kind here.

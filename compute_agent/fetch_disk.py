@@ -1,8 +1,9 @@
 """Has a disk from another host's agent: a program that the agent runs and can stop at any time.
 
 Standard input is a JSON object: ``url``, ``ticket``, ``authority``, ``certificate`` (see
-``compute_agent.download``) and ``path``, an empty file that is filled. Standard output is a file
-that begins with the bytes that arrived and those that will, and ends with the digest of all.
+``compute_agent.download``), ``path``, an empty file that is filled, and ``most``, the bytes that
+the disk may have. Standard output is a file that begins with the bytes that arrived and those that
+will, and ends with the digest of all.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ class Fetch:
             size, data = (int(answer.headers[name]) for name in disk_stream.TOLD)
         except (KeyError, ValueError):
             raise Refused("it does not say how large the disk is") from None
+        most = self._wanted["most"]
+        if not 0 <= data <= size <= most:
+            raise Refused(f"the disk cannot have {data} of {size} bytes, with {most} at most")
         if self._writer is None:
             self._size, self._total = size, data
             self._writer = Writer(self._target, size)

@@ -207,7 +207,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
     def fetch(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
         """See the base."""
         self._behave("fetch", guest.id, work)
-        self._sources.bring(guest.id, source, generation, work)
+        self._sources.bring(guest, source, generation, work)
 
     def open_disk(self, instance_id: str, generation: int) -> BinaryIO:
         """See the base."""

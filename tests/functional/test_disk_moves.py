@@ -112,7 +112,7 @@ class Scene:
     ) -> Path:  # fmt: skip
         """Have the disk on h3; where it then is."""
         sources = DiskSources(self.here, str(pki or self.pki["h3"]), seconds)
-        sources.bring(self.instance_id, source or self.source, 2, work)
+        sources.bring(self.order.guest, source or self.source, 2, work)
         return self.here.path(self.instance_id, 2)
 
     def ask(self, ticket: str | None, path: str = tickets.DISK_PATH) -> int:
@@ -292,6 +292,14 @@ def test_a_disk_that_is_not_there_is_a_failure_with_a_reason(scene: Scene) -> No
     scene.disk.unlink()
     with pytest.raises(HypervisorError, match="from host h1: it answered 500"):
         scene.bring()
+
+
+def test_a_disk_that_is_larger_than_the_machines_is_not_taken(scene: Scene) -> None:
+    allowed = scene.order.guest.disk_gb << 30
+    os.truncate(scene.disk, allowed + 1)
+    with pytest.raises(HypervisorError, match=f"of {allowed + 1} bytes, with {allowed} at most"):
+        scene.bring()
+    assert scene.left() == []
 
 
 def test_no_more_connections_are_taken_than_there_is_room_for(

@@ -210,7 +210,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def fetch(self, guest: GuestSpec, source: DiskSource, generation: int, work: Work) -> None:
         """See the base."""
-        self._sources.bring(guest.id, source, generation, work)
+        self._sources.bring(guest, source, generation, work)
 
     def open_disk(self, instance_id: str, generation: int) -> BinaryIO:
         """See the base."""
