@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import ssl
 import sys
@@ -19,7 +20,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any, BinaryIO
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from oslo_config import cfg
 
@@ -45,6 +46,7 @@ MOST, EACH = 32, 8
 LINES, SECONDS = 20, 60.0
 """So many lines of the log in so many seconds about one address."""
 
+_PLACE = re.compile("[0-9]{1,19}")
 OpenDisk = Callable[[str], BinaryIO]
 """Gives the disk that a ticket opens."""
 
@@ -106,8 +108,8 @@ class Pki:
 
         :raises ValueError: see :meth:`DiskServer.start`
         """
-        authority, certificate, key = (
-            self._directory / name for name in ("cacert.pem", "cert.pem", "key.pem")
+        authority, certificate, key, revoked = (
+            self._directory / name for name in ("cacert.pem", "cert.pem", "key.pem", "cacrl.pem")
         )
         try:
             read(authority)
@@ -115,12 +117,11 @@ class Pki:
             refuse_shared(key)
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
             context.load_cert_chain(certificate, key, password=lambda: "")
+            if revoked.exists():
+                context.load_verify_locations(revoked)
+                context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         except (OSError, ValueError) as error:
             raise ValueError(f"[compute] pki_path: {error}") from None
-        revoked = self._directory / "cacrl.pem"
-        if revoked.exists():
-            context.load_verify_locations(revoked)
-            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
         return context
@@ -221,9 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Give a disk from some place on."""
         self._asked()
-        place, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
-        begin = query.get(disk_stream.BEGIN, ["0"])[0]
-        if place != tickets.DISK_PATH or not (begin.isascii() and begin.isdecimal()):
+        place, _, query = self.path.partition("?")
+        begin = parse_qs(query).get(disk_stream.BEGIN, ["0"])[0]
+        if place != tickets.DISK_PATH or not _PLACE.fullmatch(begin):
             self._refuse(HTTPStatus.NOT_FOUND)
             return
         try:

@@ -183,7 +183,8 @@ def test_a_ticket_opens_its_disk_while_its_step_runs_and_nothing_else(scene: Sce
     for wrong in (None, "", ".", step, f"{step}.", f"{step}.{secret[:-1]}", f".{secret}"):
         assert scene.ask(wrong) == 404, wrong
     for path in ("/", "/agent/images/x", f"{tickets.DISK_PATH}?from=-1",
-                 f"/agent/disk/{scene.disk.name}", f"{tickets.DISK_PATH}?from=%D9%A3"):  # fmt: skip
+                 f"/agent/disk/{scene.disk.name}", f"{tickets.DISK_PATH}?from=%D9%A3",
+                 f"{tickets.DISK_PATH}?from={'9' * 5000}"):  # fmt: skip
         assert scene.ask(ticket, path) == 404, path
     scene.lab.agents["h3"].finish(scene.order)
     assert scene.ask(ticket) == 404
@@ -382,6 +383,7 @@ def test_a_process_that_does_not_speak_for_the_host_gives_nothing_yet(scene: Sce
         (lambda pki: (pki / "key.pem").chmod(0o640), "readable by its owner only"),
         (lambda pki: (pki / "cert.pem").unlink(), "No such file"),
         (lambda pki: (pki / "cacert.pem").write_text("x"), "no certificate in PEM form"),
+        (lambda pki: (pki / "cacrl.pem").write_text("x"), "CRL"),
     ],
 )
 def test_an_agent_does_not_start_with_certificates_that_are_not_right(
