@@ -72,7 +72,9 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
     def facts(self) -> HostFacts:
         """See the base."""
         self._behave("facts")
-        compute, lacks = self._conf.compute, self.control.orders().lacks
+        compute, lacks = self._conf.compute, set(self.control.orders().lacks)
+        store = store_uri(self._conf, self._disks.root)
+        lacks |= {"" if store else DiskMover.name}
         return HostFacts(
             resources=Resources(
                 vcpus=compute.vcpus or VCPUS,
@@ -85,7 +87,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
             hypervisor_version=1000000,
             uptime=int(float(Path("/proc/uptime").read_text().split()[0])),
             address=compute.address,
-            store=store_uri(self._conf, self._disks.root),
+            store=store,
         )
 
     def found(self) -> list[Found]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_agent.drivers.base import Driver, Work
+from compute_agent.drivers.base import DiskMover, Driver, Work
 from compute_agent.drivers.fake import FakeDriver
 from compute_agent.drivers.fake_control import Behaviour
 from paddock.actions import Seen
@@ -50,6 +50,17 @@ def lab(tmp_path: Path) -> FakeLab:
 
 class TestFakeDriver(DriverContract):
     pass
+
+
+def test_a_host_whose_disks_nobody_reaches_does_not_move_them(tmp_path: Path) -> None:
+    conf = factories.agent_conf(tmp_path, "h1")
+    conf.set_override("address", "192.0.2.1", "compute")
+    facts = FakeDriver(conf).facts()
+    assert (facts.store, DiskMover.name in facts.capabilities) == ("", False)
+    conf.set_override("pki_path", str(tmp_path), "compute")
+    facts = FakeDriver(conf).facts()
+    assert facts.store == "https://192.0.2.1:16516"
+    assert DiskMover.name in facts.capabilities
 
 
 def test_it_fails_as_often_as_told(lab: FakeLab) -> None:
