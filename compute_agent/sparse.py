@@ -61,11 +61,10 @@ def digest(stream: BinaryIO, work: Work, done: int = 0, total: int = 0) -> str:
 class Writer:
     """Writes a file's data into an (empty) target, as it comes in ascending order.
 
-    :param target: None for the digest alone
     :param size: the whole file's, in bytes
     """
 
-    def __init__(self, target: BinaryIO | None, size: int) -> None:
+    def __init__(self, target: BinaryIO, size: int) -> None:
         self._target = target
         self._size = size
         self._sha = _begin(size)
@@ -88,8 +87,7 @@ class Writer:
     def finish(self) -> str:
         """Give the target its size, and return the file's digest."""
         self._flush()
-        if self._target is not None:
-            self._target.truncate(self._size)
+        self._target.truncate(self._size)
         return self._sha.hexdigest()
 
     def _flush(self) -> None:
@@ -98,9 +96,8 @@ class Writer:
         block = bytes(self._block.ljust(end, b"\0"))
         if block != _ZERO[: len(block)]:
             _add(self._sha, self._place, block)
-            if self._target is not None:
-                self._target.seek(self._place)
-                self._target.write(block)
+            self._target.seek(self._place)
+            self._target.write(block)
         self._block.clear()
 
 

@@ -35,7 +35,7 @@ ROLES = {
     "conductor": [Use.CLIENT_AUTH],
     "host": [Use.SERVER_AUTH, Use.CLIENT_AUTH],
 }
-"""Role → what its certificate is good for. Hosts' libvirts serve each other, and ask each other."""
+"""Role → what its certificate is good for. Hosts' agents serve each other, and ask each other."""
 ORGANISATION = "Paddock"
 CA_FILE = "cacert.pem"
 CA_KEY = "cakey.pem"
@@ -111,7 +111,6 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_subject(role, name), authority.subject, key.public_key(), ends)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-        # No KeyUsage: libvirt 9 wants RSA's keyEncipherment there, which RFC 8813 forbids for ours.
         builder = builder.add_extension(x509.ExtendedKeyUsage(ROLES[role]), False)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
         builder = builder.add_extension(

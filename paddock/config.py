@@ -20,7 +20,7 @@ DEFAULT = [
                  help="Seconds that a remote call may take as a whole."),
     cfg.ListOpt("certificates", default=[],
                 help="Files with certificates that this machine uses, beside those that other "
-                     "options name (broker, database, libvirtd, their CA): 'service list' shows, "
+                     "options name (broker, database, their CA): 'service list' shows, "
                      "and 'check' warns, when the first of them ends."),
     cfg.BoolOpt("debug", default=False, help="Log at level DEBUG."),
     cfg.StrOpt("log_file", help="Write the log to this file instead of standard error."),
