@@ -19,9 +19,12 @@ FACTS = HostFacts(
 )
 
 
-def beats_per_second(cloud: LocalCloud, names: Sequence[str]) -> tuple[float, float]:
+def beats_per_second(
+    cloud: LocalCloud, names: Sequence[str], lasting: float = SECONDS
+) -> tuple[float, float]:
     """Let these hosts, whom the broker knows, beat as fast as they are answered.
 
+    :param lasting: for so many seconds
     :return: heartbeats a second, and the seconds that all of it took
     """
     counts = dict.fromkeys(names, 0)
@@ -29,7 +32,7 @@ def beats_per_second(cloud: LocalCloud, names: Sequence[str]) -> tuple[float, fl
     with ThreadPoolExecutor(len(names)) as pool:
         begun = time.monotonic()
         hosts = [pool.submit(_beat, cloud, name, counts, ended) for name in names]
-        time.sleep(SECONDS)
+        time.sleep(lasting)
         ended.set()
         for host in hosts:
             host.result()

@@ -166,7 +166,7 @@ PARTS: dict[str, Callable[[], Figures]] = {
 
 def _use(account: Account, number: int, ended: threading.Event) -> None:
     source, user = random.Random(number), User(account)
-    answer = user.create(SERVERS_EACH, **{"return_reservation_id": True})
+    answer = user.create(SERVERS_EACH, return_reservation_id=True)
     listed = user.ask("GET", f"/servers?reservation_id={answer.document['reservation_id']}")
     mine = [one["id"] for one in listed.document["servers"]]
     while not ended.is_set():

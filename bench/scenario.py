@@ -1,0 +1,214 @@
+"""What is measured of a running cloud, round by round, each round with the floor beside it."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from bench import floor
+from bench.beats import beats_per_second
+from bench.cloud import check, cpu_seconds, memory
+from bench.counters import Counters, Counts
+from bench.figures import FLOOR_AT_8, FLOOR_AT_64, FLOOR_CPU, FLOOR_ONE, Figures
+from bench.ledger import Batch
+from bench.startup import measure_start
+from bench.work import Work
+from devstack.local import LocalCloud
+
+MANY = 50
+PAIRS = (("pause", "unpause"), ("os-stop", "os-start"))
+NAMES = {"os-stop": "stop", "os-start": "start"}
+SHOWN, LISTED = 30, 5
+SETTLE_SECONDS = 3.0
+BEATING = [f"s{number}" for number in range(1, 17)]
+"""Hosts that are played, for heartbeats."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    :ivar rounds: how often everything is
+    :ivar single: actions one by one, each round
+    :ivar batches: of the floor, each round and concurrency
+    :ivar lists: how many servers are listed
+    :ivar starts: how often Paddock's processes are started anew
+    :ivar cold_starts: the same with broker and database
+    :ivar idle_seconds: how long nothing is asked, to see what an idle cloud does
+    :ivar beat_seconds: how long heartbeats are sent; none at 0
+    """
+
+    rounds: int
+    single: int
+    batches: int
+    lists: Sequence[int]
+    starts: int
+    cold_starts: int
+    idle_seconds: float
+    beat_seconds: float
+
+
+FULL = Extent(7, 20, 5, (50, 500, 1000), 5, 3, 15.0, 10.0)
+QUICK = Extent(3, 6, 3, (50, 500), 2, 1, 6.0, 3.0)
+
+
+class Scenario:
+    """Measures one cloud.
+
+    :param figures: where the results go
+    """
+
+    def __init__(self, cloud: LocalCloud, figures: Figures, extent: Extent) -> None:
+        self._cloud = cloud
+        self._figures = figures
+        self._extent = extent
+
+    def run(self) -> None:
+        """Measure everything.
+
+        :raises RuntimeError: an action failed, or the ledger is not well afterwards
+        """
+        with closing(Work(self._cloud)) as work:
+            self._start(work)
+            time.sleep(SETTLE_SECONDS)
+            self._memory("idle")
+            self._run_rounds(work)
+            self._reads(work)
+            self._memory("after")
+            self._figures.add("requests answered 503", "", work.refused)
+        if wrong := check(self._cloud):
+            raise RuntimeError(f"the ledger is not well: {wrong}")
+        if self._extent.beat_seconds:
+            self._heartbeats()  # whose hosts fall silent afterwards
+
+    def _run_rounds(self, work: Work) -> None:
+        with (
+            closing(Counters(self._cloud)) as counters,
+            floor.running(self._cloud) as its_floor,
+        ):
+            with counters.during() as idle:
+                time.sleep(self._extent.idle_seconds)
+            for number in range(1, self._extent.rounds + 1):
+                say(f"round {number} of {self._extent.rounds}")
+                self._floor(its_floor)
+                self._one_by_one(work)
+                self._many(work, Costs(counters, idle.counts, self._figures))
+
+    def _start(self, work: Work) -> None:
+        for cold, count in ((True, self._extent.cold_starts), (False, self._extent.starts)):
+            name = "first boot from nothing" if cold else "first boot from processes down"
+            for _ in range(count):
+                say(name)
+                self._figures.add(name, "s", measure_start(self._cloud, work, cold))
+
+    def _floor(self, its_floor: floor.Floor) -> None:
+        add = self._figures.add
+        add(FLOOR_ONE, "ms", statistics.median(its_floor.one(self._extent.single)))
+        for name, concurrency in ((FLOOR_AT_8, 8), (FLOOR_AT_64, 64)):
+            before = its_floor.cpu_seconds()
+            batches = [its_floor.many(MANY, concurrency) for _ in range(self._extent.batches)]
+            used = its_floor.cpu_seconds() - before
+            add(name, "/s", statistics.median(batch.rate for batch in batches))
+            if concurrency == 8:
+                add(FLOOR_CPU, "ms", 1000 * used / (MANY * len(batches)))
+
+    def _one_by_one(self, work: Work) -> None:
+        found: dict[str, list[float]] = {}
+        for _ in range(max(self._extent.single // 4, 3)):
+            server, took = work.boot()
+            found.setdefault("boot", []).append(took)
+            found.setdefault("delete", []).append(work.delete(server))
+        server, _ = work.boot()
+        for pair in PAIRS:
+            for _ in range(self._extent.single):
+                for verb in pair:
+                    found.setdefault(_name(verb), []).append(work.act(server, verb))
+        for verb in PAIRS[0]:
+            found.setdefault("pause, polled every 2 ms", []).append(work.polled(server, verb))
+        found["show"] = [work.show(server) for _ in range(SHOWN)]
+        work.delete(server)
+        for name, values in found.items():
+            self._figures.add(name, "ms", statistics.median(values))
+
+    def _many(self, work: Work, costs: "Costs") -> None:
+        self._batch("boot.at8", costs.of("boot", lambda: work.boot_many(MANY, 8)))
+        servers = work.servers()
+        for concurrency in (8, 64):
+            for pair in PAIRS:
+                for verb in pair:
+                    self._act_many(work, servers, verb, concurrency, costs)
+        self._batch("delete.at8", costs.of("delete", lambda: work.delete_many(servers, 8)))
+        self._figures.add("boot.burst", "/s", work.burst(MANY).rate)
+        work.delete_many(work.servers(), 8)
+
+    def _act_many(
+        self, work: Work, servers: Sequence[str], verb: str, concurrency: int, costs: "Costs"
+    ) -> None:
+        def act() -> Batch:
+            return work.act_many(servers, verb, concurrency)
+
+        name = _name(verb)
+        batch = costs.of(name, act) if concurrency == 8 else act()
+        self._batch(f"{name}.at{concurrency}", batch)
+
+    def _batch(self, name: str, batch: Batch) -> None:
+        self._figures.add(name, "/s", batch.rate)
+
+    def _reads(self, work: Work) -> None:
+        for count in self._extent.lists:
+            say(f"a list of {count}")
+            there = len(work.servers())
+            while there < count:
+                there += len(work.burst(min(MANY, count - there)).times)
+            for _ in range(LISTED):
+                self._figures.add(f"list of {count}", "ms", work.list(count))
+
+    def _memory(self, when: str) -> None:
+        sizes = {name: size / 2**20 for name, size in memory(self._cloud).items()}
+        for name, size in {**sizes, "all": sum(sizes.values())}.items():
+            self._figures.add(f"memory {when}, {name}", "MiB", size)
+
+    def _heartbeats(self) -> None:
+        say("heartbeats")
+        (name,) = (f"conductor-{name}" for name in self._cloud.conductors)
+        before = cpu_seconds(self._cloud, name)
+        rate, seconds = beats_per_second(self._cloud, BEATING, self._extent.beat_seconds)
+        used = cpu_seconds(self._cloud, name) - before
+        self._figures.add("heartbeats", "/s", rate)
+        self._figures.add(f"cpu.heartbeat, {name}", "ms", 1000 * used / (rate * seconds))
+
+
+class Costs:
+    """Notes what the servers of a batch cost beside how long it took."""
+
+    def __init__(self, counters: Counters, idle: Counts, figures: Figures) -> None:
+        self._counters = counters
+        self._idle = idle
+        self._figures = figures
+
+    def of(self, name: str, batch: Callable[[], Batch]) -> Batch:
+        """Run a batch and note its costs for one action."""
+        with self._counters.during() as grown:
+            done = batch()
+        found = grown.counts.without(self._idle)
+        self._note(name, {key: value / len(done.times) for key, value in found.items()})
+        return done
+
+    def _note(self, name: str, costs: Mapping[str, float]) -> None:
+        cpu = {key: value for key, value in costs.items() if key.startswith("cpu.")}
+        for key, value in costs.items():
+            if key not in cpu:
+                self._figures.add(f"{key} of {name}", "", value)
+        for key, value in {**cpu, "cpu.all": sum(cpu.values())}.items():
+            self._figures.add(f"cpu.{name}, {key.removeprefix('cpu.')}", "ms", 1000 * value)
+
+
+def say(text: str) -> None:
+    """Tell who waits what is going on; standard output is for the results."""
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+def _name(verb: str) -> str:
+    return NAMES.get(verb, verb)
