@@ -69,15 +69,20 @@ class DiskServer:
     def start(self) -> None:
         """Listen.
 
-        :raises ValueError: the certificate or the key is not right; the text is one sentence
-        :raises OSError: the port is taken
+        :raises ValueError: a certificate, the key, the address or the port is not right; the text
+            is one sentence
         """
         if not self._options.pki_path:
             return
         pki = Pki(Path(self._options.pki_path))
         pki.context()
         address = (self._options.address, self._options.disk_port)
-        self._server = _Server(address, pki, self._open)
+        try:
+            self._server = _Server(address, pki, self._open)
+        except OSError as error:
+            raise ValueError(
+                f"[compute] address, disk_port: {address[0]} port {address[1]}: {error.strerror}"
+            ) from None
         threading.Thread(target=self._server.serve_forever, name="disks", daemon=True).start()
 
     def stop(self, timeout: float) -> None:  # noqa: ARG002 (who reads goes on elsewhere, or later)

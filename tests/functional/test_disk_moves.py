@@ -397,6 +397,13 @@ def test_an_agent_does_not_start_with_certificates_that_are_not_right(
         scene.serve()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"])
+def test_an_agent_does_not_start_where_it_cannot_listen(scene: Scene, address: str) -> None:
+    scene.conf.set_override("address", address, "compute")
+    with pytest.raises(ValueError, match=rf"\[compute\] address, disk_port: {address} port"):
+        scene.serve()
+
+
 def test_a_disk_of_a_host_without_a_certificate_stays_there(scene: Scene) -> None:
     with pytest.raises(HypervisorError, match="Host h1 gives its disks to no other host"):
         scene.bring(source=replace(scene.source, store=""))
