@@ -6,7 +6,10 @@ from typing import Any
 from bench.figures import HIGHER_IS_BETTER, Figures
 
 LEAST_SPREAD = 0.1
-"""No smaller difference counts as one, as a share of the stored ratio."""
+LEAST_SPREAD_OF_COUNTS = 0.04
+"""No smaller difference counts as one, as a share of what is stored. What is counted depends less
+on the machine."""
+COUNTED = ("", "MiB")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ def compare(before: Figures, after: Figures) -> list[Change]:
         new = after.ratio(name)
         if old is None or new is None:
             continue
-        spread = max(old.spread, new.spread, LEAST_SPREAD * old.median)
+        least = LEAST_SPREAD_OF_COUNTS if new.unit in COUNTED else LEAST_SPREAD
+        spread = max(old.spread, new.spread, least * old.median)
         higher = new.unit in HIGHER_IS_BETTER
         changes.append(Change(name, old.median, new.median, spread, higher))
     return changes

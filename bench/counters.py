@@ -26,7 +26,7 @@ POSTGRES = sa.text("""
     JOIN pg_roles ON pg_roles.oid = userid WHERE rolname = :user
 """)
 MARIADB = sa.text("""
-    SELECT select_commands + update_commands, commit_transactions
+    SELECT select_commands + update_commands, other_commands
     FROM information_schema.user_statistics WHERE user = :user
 """)
 CONTROL = re.compile(r"\s*(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SET|SHOW|DEALLOCATE)\b", re.I)
@@ -123,8 +123,8 @@ class Counters:
             if self._cloud.database.role == "postgres":
                 rows = connection.execute(POSTGRES, {"user": DATABASE}).all()
                 return sort_statements({row.query: row.calls for row in rows})
-            statements, commits = connection.execute(MARIADB, {"user": DATABASE}).one()
-            return {"statements": float(statements), "commits": float(commits)}
+            statements, others = connection.execute(MARIADB, {"user": DATABASE}).one()
+            return {"statements": float(statements), "transaction statements": float(others)}
 
 
 def sort_statements(calls: Mapping[str, int]) -> dict[str, float]:

@@ -9,6 +9,8 @@ HIGHER_IS_BETTER = ("/s",)
 FLOOR_ONE, FLOOR_AT_8, FLOOR_AT_64, FLOOR_CPU = (
     "floor.one", "floor.at8", "floor.at64", "floor.cpu",
 )  # fmt: skip
+ALL = ", all"
+SHOWN_CPU = ("cpu.pause", "cpu.heartbeat")
 
 
 @dataclass
@@ -85,9 +87,14 @@ class Figures:
         return Figure(figure.unit, [value / base for value, base in pairs])
 
     def lines(self) -> list[str]:
-        """A table: name, median, spread and ratio to the floor."""
+        """A table: name, median, spread and ratio to the floor.
+
+        Of most actions it has the CPU time of all processes together, not of each.
+        """
         rows = [("figure", "median", "lowest to highest", "by the floor")]
         for name, figure in self.all.items():
+            if name.startswith("cpu.") and not name.startswith(SHOWN_CPU) and ALL not in name:
+                continue
             ratio = self.ratio(name) if figure.unit in ("ms", "s", "/s") else None
             rows.append(
                 (

@@ -22,6 +22,7 @@ PAIRS = (("pause", "unpause"), ("os-stop", "os-start"))
 NAMES = {"os-stop": "stop", "os-start": "start"}
 SHOWN, LISTED = 30, 5
 SETTLE_SECONDS = 3.0
+LEAST_ROUNDS = 2
 BEATING = [f"s{number}" for number in range(1, 17)]
 """Hosts that are played, for heartbeats."""
 
@@ -31,8 +32,10 @@ class Extent:
     """How much is measured.
 
     :ivar rounds: how often everything is
+    :ivar seconds: after which no further round begins; two always do
     :ivar single: actions one by one, each round
     :ivar batches: of the floor, each round and concurrency
+    :ivar pairs_at_64: how many pairs of actions at a concurrency of 64
     :ivar lists: how many servers are listed
     :ivar starts: how often Paddock's processes are started anew
     :ivar cold_starts: the same with broker and database
@@ -41,8 +44,10 @@ class Extent:
     """
 
     rounds: int
+    seconds: float
     single: int
     batches: int
+    pairs_at_64: int
     lists: Sequence[int]
     starts: int
     cold_starts: int
@@ -50,8 +55,8 @@ class Extent:
     beat_seconds: float
 
 
-FULL = Extent(7, 20, 5, (50, 500, 1000), 5, 3, 15.0, 10.0)
-QUICK = Extent(3, 6, 3, (50, 500), 2, 1, 6.0, 3.0)
+FULL = Extent(7, 900.0, 20, 5, 2, (50, 500, 1000), 5, 3, 15.0, 10.0)
+QUICK = Extent(3, 75.0, 6, 3, 1, (50, 500), 2, 1, 5.0, 3.0)
 
 
 class Scenario:
@@ -90,7 +95,10 @@ class Scenario:
         ):
             with counters.during() as idle:
                 time.sleep(self._extent.idle_seconds)
+            end = time.monotonic() + self._extent.seconds
             for number in range(1, self._extent.rounds + 1):
+                if number > LEAST_ROUNDS and time.monotonic() > end:
+                    break
                 say(f"round {number} of {self._extent.rounds}")
                 self._floor(its_floor)
                 self._one_by_one(work)
@@ -125,8 +133,8 @@ class Scenario:
             for _ in range(self._extent.single):
                 for verb in pair:
                     found.setdefault(_name(verb), []).append(work.act(server, verb))
-        for verb in PAIRS[0]:
-            found.setdefault("pause, polled every 2 ms", []).append(work.polled(server, verb))
+        seen, told = work.polled(server, "pause")
+        found |= {"pause polled every 2 ms": [seen], "the same by the ledger": [told]}
         found["show"] = [work.show(server) for _ in range(SHOWN)]
         work.delete(server)
         for name, values in found.items():
@@ -135,8 +143,8 @@ class Scenario:
     def _many(self, work: Work, costs: "Costs") -> None:
         self._batch("boot.at8", costs.of("boot", lambda: work.boot_many(MANY, 8)))
         servers = work.servers()
-        for concurrency in (8, 64):
-            for pair in PAIRS:
+        for concurrency, pairs in ((8, PAIRS), (64, PAIRS[: self._extent.pairs_at_64])):
+            for pair in pairs:
                 for verb in pair:
                     self._act_many(work, servers, verb, concurrency, costs)
         self._batch("delete.at8", costs.of("delete", lambda: work.delete_many(servers, 8)))

@@ -90,12 +90,13 @@ class Work:
         assert len(answer.document["servers"]) == count
         return 1000 * answer.seconds
 
-    def polled(self, server: str, verb: str) -> float:
-        """The milliseconds of an action as a client sees it who asks again every 2 ms."""
-        begun = time.perf_counter()
+    def polled(self, server: str, verb: str) -> tuple[float, float]:
+        """The milliseconds of an action as a client sees it who asks again every 2 ms, from its
+        request on, and as the ledger does."""
+        begun, first = now(), time.perf_counter()
         self._ask(self.user, _action(server, verb))
         self.user.wait(server, POLL_SECONDS)
-        return 1000 * (time.perf_counter() - begun)
+        return 1000 * (time.perf_counter() - first), self._one(begun)
 
     def reconnect(self) -> None:
         """Make connections anew: those to a process that ended are lost."""
