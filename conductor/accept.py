@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from conductor.begin import begin
 from conductor.checks import check
-from conductor.db.models import Action, Step
+from conductor.db.models import Action, Host, Instance, Step, User
 from conductor.plan import LIVE
 from conductor.policy import Policy
 from conductor.tickets import ticket
@@ -57,6 +57,10 @@ class Acceptor:
             return repeat(turn, ctxt, request, known)
 
     def _decide(self, turn: Turn, ctxt: RequestContext, request: AcceptRequest) -> Ticket:
+        turn.look_ahead(
+            (Action, request.action_id), (User, ctxt.user_id),
+            (Instance, request.instance_id), (Host, Instance.host),
+        )  # fmt: skip
         known = turn.get(Action, request.action_id)
         if known is not None:
             return repeat(turn, ctxt, request, known)

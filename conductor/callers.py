@@ -24,7 +24,8 @@ def is_current(ctxt: RequestContext) -> sa.ColumnElement[bool]:
 
 def check_current(turn: Turn, ctxt: RequestContext) -> None:
     """Raise Unauthorized when the user was disabled or the token ended."""
-    if not turn.session.scalar(sa.select(is_current(ctxt))):
+    user = turn.get(User, ctxt.user_id)
+    if user is None or not user.enabled or user.epoch != ctxt.user_epoch:
         raise Unauthorized
 
 

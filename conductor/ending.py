@@ -23,23 +23,23 @@ from paddock.errors import PaddockError
 def succeed(turn: Turn, step: Step) -> None:
     """A running step has done its work; the next one's turn comes, or the action has succeeded."""
     action, instance = rows_of(turn, step)
-    cleaning = step.kind in CLEANING
-    _lock(turn, instance, action, cleaning)
-    plan.end(turn, step, "succeeded")
-    if cleaning:
+    if step.kind in CLEANING:
+        _lock(turn, instance, action, True)
+        plan.end(turn, step, "succeeded")
         _cleaned(turn, step, action, instance)
         return
-    changes = _effects(turn, step, action, instance)
     waiting = _waiting(turn, action)
-    if waiting and waiting[0].kind not in CLEANING:
-        plan.issue(turn, waiting[0], action.verb)
-    else:
+    is_done = not waiting or waiting[0].kind in CLEANING
+    changes = _new_place(turn, step, instance)
+    if is_done:
         changes |= _success(turn, action, instance)
+    _lock(turn, instance, action, False, **changes)
+    plan.end(turn, step, "succeeded")
+    _let_go(turn, step, action, instance)
+    if is_done:
         plan.end_action(turn, action, "succeeded")
-        for later in waiting:
-            plan.issue(turn, later, action.verb)
-    if changes:
-        turn.must(Instance, Instance.id == instance.id, Instance.busy == action.id, **changes)
+    for next_one in waiting if is_done else waiting[:1]:
+        plan.issue(turn, next_one, action.verb)
 
 
 def fail(
@@ -79,38 +79,48 @@ def rows_of(turn: Turn, step: Step) -> tuple[Action, Instance]:
     return action, instance
 
 
-def _lock(turn: Turn, instance: Instance, action: Action, cleaning: bool) -> None:
+def _lock(turn: Turn, instance: Instance, action: Action, cleaning: bool, **changes: Any) -> None:
     """Change the instance's row first, so that endings of one instance come one after another."""
     facts = [Instance.id == instance.id, Instance.generation == instance.generation]
     if not cleaning:
         facts.append(Instance.busy == action.id)
-    turn.must(Instance, *facts, updated_at=turn.now)
+    turn.must(Instance, *facts, **{"updated_at": turn.now} | changes)
 
 
 def _waiting(turn: Turn, action: Action) -> list[Step]:
+    if len(ACTIONS[action.verb].steps) == 1:
+        return []
     query = sa.select(Step).where(Step.action_id == action.id, Step.status == "waiting")
     return turn.all(query.order_by(Step.ordinal))
 
 
-def _effects(turn: Turn, step: Step, action: Action, instance: Instance) -> dict[str, Any]:
-    """What a step's success means for claims and for where the disk lies.
+def _new_place(turn: Turn, step: Step, instance: Instance) -> dict[str, Any]:
+    """Where the disk lies when a step has succeeded."""
+    if not _has_moved(step, instance):
+        return {}
+    host = turn.get(Host, step.host)
+    return {
+        "disk_host": step.host,
+        "disk_generation": instance.generation,
+        "zone": host.zone if host else instance.zone,
+    }
+
+
+def _has_moved(step: Step, instance: Instance) -> bool:
+    return step.kind == StepKind.LAUNCH and step.host != instance.disk_host
+
+
+def _let_go(turn: Turn, step: Step, action: Action, instance: Instance) -> None:
+    """What a step that has succeeded leaves: no room claimed, or an old copy of the disk.
 
     A move whose end nobody knew may be completed by a later action, which has no step that
     discards the old copy.
     """
     if step.kind == StepKind.POWER_OFF:
         claims.release(turn, instance.id, step.host, claims.COMPUTE)
-    if step.kind == StepKind.LAUNCH and step.host != instance.disk_host:
-        host = turn.get(Host, step.host)
-        if action.verb != "vm-poweron":
-            old, below = str(instance.disk_host), instance.generation
-            leftovers.leave(turn, old, leftovers.DISK, instance.id, below)
-        return {
-            "disk_host": step.host,
-            "disk_generation": instance.generation,
-            "zone": host.zone if host else instance.zone,
-        }
-    return {}
+    if _has_moved(step, instance) and action.verb != "vm-poweron":
+        old, below = str(instance.disk_host), instance.generation
+        leftovers.leave(turn, old, leftovers.DISK, instance.id, below)
 
 
 def _success(turn: Turn, action: Action, instance: Instance) -> dict[str, Any]:

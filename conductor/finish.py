@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conductor import ending, limits, observations
 from conductor.agents import own_step, speaking
-from conductor.db.models import Instance, Step
+from conductor.db.models import Action, Host, Instance, Step
 from conductor.turn import Turn
 from paddock.actions import CLEANING
 from paddock.records import Outcome
@@ -18,6 +18,10 @@ def finish(turn: Turn, outcome: Outcome) -> bool:
     :raises StaleEpoch: the caller is not the host's newest agent
     """
     ref = outcome.step
+    turn.look_ahead(
+        (Host, ref.host), (Step, ref.step_id), (Action, Step.action_id),
+        (Instance, Step.instance_id),
+    )  # fmt: skip
     speaking(turn, ref.host, ref.epoch)
     step = own_step(turn, ref)
     if step is None:

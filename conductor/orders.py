@@ -5,7 +5,7 @@ from __future__ import annotations
 from conductor import addresses
 from conductor.db.models import Action, Host, Image, Instance, Step
 from conductor.turn import Turn
-from paddock.actions import StepKind
+from paddock.actions import LAUNCHING, StepKind
 from paddock.records import DirectBoot, DiskSource, GuestSpec, ImageSpec, WorkOrder
 
 
@@ -21,7 +21,7 @@ def work_order(turn: Turn, step: Step, action: Action, instance: Instance) -> Wo
         attempt=step.attempt,
         seconds=max(0.0, (step.deadline - turn.now).total_seconds()),
         params=action.params,
-        guest=_guest(turn, action, instance, ticket),
+        guest=_guest(turn, action, instance, ticket, step.kind in LAUNCHING),
         disk_generation=_disk_generation(step, action, instance),
         source=_source(turn, instance, ticket) if step.kind == StepKind.FETCH else None,
     )
@@ -43,14 +43,19 @@ def _disk_generation(step: Step, action: Action, instance: Instance) -> int:
 
 def images(turn: Turn, action: Action, instance: Instance) -> list[ImageSpec]:
     """The images that a host needs for the action."""
-    guest = _guest(turn, action, instance, "")
+    guest = _guest(turn, action, instance, "", launches=True)
     boot = [guest.boot.kernel, guest.boot.ramdisk] if guest.boot else []
     return [image for image in (guest.image, *boot) if image is not None]
 
 
-def _guest(turn: Turn, action: Action, instance: Instance, ticket: str) -> GuestSpec:
-    """The image goes along only to make the first disk: a lost disk is never made anew."""
-    image = turn.get(Image, instance.image_id or "")
+def _guest(
+    turn: Turn, action: Action, instance: Instance, ticket: str, launches: bool
+) -> GuestSpec:
+    """The image goes along only to make the first disk: a lost disk is never made anew.
+
+    :param launches: whether the guest may be launched by it, and so needs its ports and image
+    """
+    image = turn.get(Image, instance.image_id) if launches and instance.image_id else None
     return GuestSpec(
         id=instance.id,
         name=instance.name,
@@ -60,7 +65,7 @@ def _guest(turn: Turn, action: Action, instance: Instance, ticket: str) -> Guest
         memory_mb=instance.memory_mb,
         disk_gb=instance.disk_gb,
         image=_spec(image, ticket) if image and action.verb == "create" else None,
-        ports=addresses.specs(turn, instance.id),
+        ports=addresses.specs(turn, instance.id) if launches else [],
         metadata=instance.details.get("metadata", {}),
         boot=_boot(turn, image, ticket) if image else None,
     )

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from conductor import ending, plan, step_tickets
 from conductor.agents import own_step, speaking
-from conductor.db.models import Action, Host, Instance, Step
+from conductor.db.models import Action, Host, Image, Instance, Step
 from conductor.orders import work_order
 from conductor.turn import Turn
 from paddock.actions import CLEANING, LAUNCHING
@@ -24,6 +24,10 @@ def start(turn: Turn, ref: StepRef) -> WorkOrder:
     :raises StaleEpoch: the caller is not the host's newest agent
     :raises StepRefused: the row does not wait for this host and attempt, or its time is over
     """
+    turn.look_ahead(
+        (Host, ref.host), (Step, ref.step_id), (Action, Step.action_id),
+        (Instance, Step.instance_id), (Image, Instance.image_id),
+    )  # fmt: skip
     host = speaking(turn, ref.host, ref.epoch)
     step = _named(turn, ref)
     action, instance = turn.get(Action, step.action_id), turn.get(Instance, step.instance_id)
@@ -31,8 +35,7 @@ def start(turn: Turn, ref: StepRef) -> WorkOrder:
         raise StepRefused(f"Step {ref.step_id} has no action.")
     if step.status == "accepted":
         _check_start(turn, host, step, instance)
-        _begin(turn, ref, host, step, action, instance)
-        step, instance = _named(turn, ref), turn.get(Instance, instance.id) or instance
+        _begin(turn, host, step, action, instance, ref.epoch)
     elif step.status != "running" or step.epoch != ref.epoch:
         raise StepRefused(f"Step {ref.step_id} is {step.status}.")
     return work_order(turn, step, action, instance)
@@ -55,14 +58,13 @@ def _check_start(turn: Turn, host: Host, step: Step, instance: Instance) -> None
 
 
 def _begin(
-    turn: Turn, ref: StepRef, host: Host, step: Step, action: Action, instance: Instance
+    turn: Turn, host: Host, step: Step, action: Action, instance: Instance, epoch: str
 ) -> None:
     """Instance, then step, then action: the order in which all take their locks."""
     if step.kind in LAUNCHING:
         moves = instance.host != step.host
-        turn.must(
-            Instance,
-            Instance.id == instance.id,
+        turn.alter(
+            instance,
             Instance.busy == action.id,
             Instance.host == instance.host,
             Instance.generation == instance.generation,
@@ -72,19 +74,15 @@ def _begin(
             last_action=action.id,
         )
     elif step.kind not in CLEANING:
-        turn.must(
-            Instance, Instance.id == instance.id, Instance.busy == action.id,
-            last_action=action.id,
-        )  # fmt: skip
-    turn.must(
-        Step,
-        Step.id == step.id,
+        turn.alter(instance, Instance.busy == action.id, last_action=action.id)
+    turn.alter(
+        step,
         Step.status == "accepted",
-        Step.host == ref.host,
-        Step.attempt == ref.attempt,
+        Step.host == step.host,
+        Step.attempt == step.attempt,
         _is_as_read(host),
         status="running",
-        epoch=ref.epoch,
+        epoch=epoch,
         ticket=step_tickets.draw(step.kind),
         started_at=step.started_at or turn.now,
     )

@@ -12,14 +12,15 @@ import functools
 import logging
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 from oslo_config import cfg
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from conductor.db.models import Base, Host, Step
 from paddock import failpoints
@@ -30,6 +31,7 @@ LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Base)
 ATTEMPTS = 10
+FRESH = {"populate_existing": True}
 
 
 class Moved(Exception):
@@ -63,6 +65,10 @@ class Store(Protocol):
     def now(self, session: Session) -> datetime.datetime:
         """The database's clock, naive UTC."""
 
+    @property
+    def moment(self) -> sa.ColumnElement[datetime.datetime] | None:
+        """That clock in SQL, where it is the database's."""
+
 
 @dataclass
 class Turn:
@@ -72,6 +78,7 @@ class Turn:
     :ivar conf: the options of the group ``conductor``
     :ivar random: source of ids and addresses
     :ivar call_timeout: seconds after which a call to a conductor has expired
+    :ivar moment: the database's clock in SQL, if it has one
     :ivar hints: sent after the commit
     :ivar told: logged after the commit: a text, and what it is about
     :ivar refused: what the caller asked for and has no part in; kept also when the turn fails
@@ -82,10 +89,15 @@ class Turn:
     conf: Any
     random: random.Random
     call_timeout: float
+    moment: sa.ColumnElement[datetime.datetime] | None = None
     hints: list[Hint] = field(default_factory=list)
     told: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     _now: datetime.datetime | None = field(default=None, init=False, repr=False)
+    _ahead: dict[tuple[type[Base], Any], Base | None] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _wrote: bool = field(default=False, init=False, repr=False)
 
     @property
     def now(self) -> datetime.datetime:
@@ -94,8 +106,28 @@ class Turn:
             self._now = self.clock()
         return self._now
 
+    def look_ahead(self, *wanted: tuple[type[Base], Any]) -> None:
+        """Read several rows in one statement: :meth:`get` has them from here until they change.
+
+        :param wanted: kind and key of each; a key may be a column of a kind before it
+        """
+        shape = tuple((kind, key if _is_column(key) else None) for kind, key in wanted)
+        values = {f"key_{place}": key for place, (_, key) in enumerate(wanted)}
+        query = _joined(shape, self.moment if self._now is None else None)
+        known = {name: value for name, value in values.items() if not _is_column(value)}
+        row = self.session.execute(query, known, execution_options=FRESH).one()
+        for (kind, key), found in zip(wanted, row, strict=False):
+            if found is not None:
+                self._ahead[kind, _key_of(found)] = found
+            elif not _is_column(key):
+                self._ahead[kind, key] = None
+        if len(row) > len(wanted):
+            self._now = row[-1]
+
     def get(self, kind: type[Row], key: Any) -> Row | None:
         """The row as it is now, None when there is none."""
+        if (kind, key) in self._ahead:
+            return cast("Row | None", self._ahead[kind, key])
         return self.session.get(kind, key, populate_existing=True)
 
     def all(self, query: sa.Select[tuple[Row]]) -> list[Row]:
@@ -110,6 +142,7 @@ class Turn:
 
     def change(self, kind: type[Base], *facts: sa.ColumnElement[bool], **values: Any) -> int:
         """Update the rows for which all facts hold; gives how many."""
+        self._forget(kind)
         statement = sa.update(kind).where(*facts).values(**values)
         return self._execute(statement.execution_options(synchronize_session=False))
 
@@ -118,13 +151,25 @@ class Turn:
         if self.change(kind, *facts, **values) != 1:
             raise Moved
 
+    def alter(self, row: Base, *facts: sa.ColumnElement[bool], **values: Any) -> None:
+        """Update a row that was read if all facts hold, or raise Moved; then it has the values."""
+        kind, key = type(row), _key_of(row)
+        was_ahead = self._ahead.get((kind, key)) is row
+        self.must(kind, _key_column(kind) == key, *facts, **values)
+        row.__dict__.update(values)  # SQLAlchemy would write them again
+        if was_ahead:
+            self._ahead[kind, key] = row
+
     def drop(self, kind: type[Base], *facts: sa.ColumnElement[bool]) -> int:
         """Delete the rows for which all facts hold; gives how many."""
+        self._forget(kind)
         statement = sa.delete(kind).where(*facts)
         return self._execute(statement.execution_options(synchronize_session=False))
 
     def add(self, row: Base) -> None:
         """Insert a row now; IntegrityError when it is there."""
+        self._forget(type(row))
+        self._wrote = True
         self.session.add(row)
         self.session.flush()
 
@@ -136,7 +181,7 @@ class Turn:
 
     def rpc_version(self, host: str) -> str:
         """What a host's agent last told; asks the database only if the host was not read yet."""
-        row = self.session.get(Host, host)
+        row = cast("Host | None", self._ahead.get((Host, host))) or self.session.get(Host, host)
         return row.rpc_version if row else FIRST
 
     def tell(self, text: str, **about: str) -> None:
@@ -156,26 +201,82 @@ class Turn:
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
 
     def attempt(self, fn: Callable[[], T]) -> T:
-        """Run ``fn`` in a savepoint, again while facts move; what it raises undoes it.
+        """Run ``fn``, again while facts move; what it raises undoes it, and nothing before it.
 
         :raises ServiceUnavailable: the facts moved too often
         """
         for _ in range(ATTEMPTS):
             hints, told = len(self.hints), len(self.told)
             try:
-                with self.session.begin_nested():
+                with self._undoing():
                     return fn()
             except (Moved, IntegrityError):
                 del self.hints[hints:], self.told[told:]
+                self._ahead.clear()
             except PaddockError:
                 del self.hints[hints:], self.told[told:]
+                self._ahead.clear()
                 raise
         raise ServiceUnavailable("Too many others change the same rows; try again.")
 
+    @contextmanager
+    def _undoing(self) -> Iterator[None]:
+        """A savepoint, unless nothing was written that must stay: it costs two statements."""
+        if self._wrote:
+            with self.session.begin_nested():
+                yield
+            return
+        try:
+            yield
+        except BaseException:
+            self.session.rollback()
+            self._wrote = False
+            raise
+
+    def _forget(self, kind: type[Base]) -> None:
+        for key in [key for key in self._ahead if key[0] is kind]:
+            del self._ahead[key]
+
     def _execute(self, statement: Any) -> int:
+        self._wrote = True
         self.session.flush()
         count: int = self.session.execute(statement).rowcount  # type: ignore[attr-defined]
         return count
+
+
+def _is_column(key: Any) -> bool:
+    return isinstance(key, InstrumentedAttribute)
+
+
+@functools.cache
+def _key_column(kind: type[Base]) -> Any:
+    return sa.inspect(kind).primary_key[0]
+
+
+def _key_of(row: Base) -> Any:
+    return getattr(row, _key_column(type(row)).key)
+
+
+@functools.cache
+def _joined(
+    shape: tuple[tuple[type[Base], Any], ...], moment: sa.ColumnElement[datetime.datetime] | None
+) -> sa.Select[Any]:
+    """One row with a row of each kind, or None for it, and with the moment, if that is asked for.
+
+    :param shape: kind, and the column that has its key, or None for a parameter
+    """
+    keys = [
+        sa.bindparam(f"key_{place}", type_=_key_column(kind).type).label(f"key_{place}")
+        for place, (kind, column) in enumerate(shape)
+        if column is None
+    ]
+    asked = sa.select(*keys).subquery("asked")
+    source: Any = asked
+    for place, (kind, column) in enumerate(shape):
+        key = asked.c[f"key_{place}"] if column is None else column
+        source = sa.outerjoin(source, kind, _key_column(kind) == key)
+    clock = [] if moment is None else [moment]
+    return sa.select(*(kind for kind, _ in shape), *clock).select_from(source)
 
 
 class Turns:
@@ -220,7 +321,9 @@ class Turns:
 
     def _turn(self, session: Session) -> Turn:
         conf, clock = self._conf, functools.partial(self._store.now, session)
-        return Turn(session, clock, conf.conductor, self._random, conf.call_timeout)
+        return Turn(
+            session, clock, conf.conductor, self._random, conf.call_timeout, self._store.moment
+        )
 
 
 def by_id(items: Sequence[T], key: Callable[[T], str]) -> list[tuple[int, T]]:

@@ -26,9 +26,9 @@ ATTEMPTS = 12
 PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.25
 
-_NOW = {
-    "postgresql": sa.text("SELECT clock_timestamp() AT TIME ZONE 'UTC'"),
-    "mysql": sa.text("SELECT utc_timestamp(6)"),
+_NOW: dict[str, sa.ColumnElement[datetime.datetime]] = {
+    "postgresql": sa.literal_column("clock_timestamp() AT TIME ZONE 'UTC'", sa.DateTime()),
+    "mysql": sa.literal_column("utc_timestamp(6)", sa.DateTime()),
 }
 
 
@@ -89,11 +89,14 @@ class Database:
         """The database's clock: naive UTC with microseconds. SQLite's is this machine's."""
         if self._clock is not None:
             return self._clock(session)
-        statement = _NOW.get(self.writer.dialect.name)
-        if statement is None:
+        if self.moment is None:
             return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-        moment: datetime.datetime = session.execute(statement).scalar_one()
-        return moment
+        return session.execute(sa.select(self.moment)).scalar_one()
+
+    @property
+    def moment(self) -> sa.ColumnElement[datetime.datetime] | None:
+        """That clock in SQL; None where it is not the database's."""
+        return None if self._clock else _NOW.get(self.writer.dialect.name)
 
     def dispose(self) -> None:
         """Close all connections that are not in use."""

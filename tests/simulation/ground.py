@@ -120,6 +120,8 @@ class DirectStore:
         result: T = self._sessions.read(fn)
         return result
 
+    moment = None
+
     def now(self, _session: Any) -> datetime.datetime:
         """See ``conductor.turn.Store``."""
         return moment(self._scheduler.now + self._trouble.clock_jump)

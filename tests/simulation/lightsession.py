@@ -7,7 +7,7 @@ by every query; a test runs the same schedules over both and compares what happe
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -154,14 +154,16 @@ class Shapes:
             found = self._tables[kind] = Table(kind)
         return found
 
-    def compiled(self, statement: Any, values: list[Any]) -> Compiled:
+    def compiled(
+        self, statement: Any, values: list[Any], parameters: Mapping[str, Any]
+    ) -> Compiled:
         """The SQL of a statement, whose values are appended."""
         try:
             if isinstance(statement, Statement):
                 key = statement.key(values)
             else:
                 values += (found := _cache_key(statement)).bindparams
-                values[:] = [one.effective_value for one in values]
+                values[:] = [parameters.get(one.key, one.effective_value) for one in values]
                 key = found.key
         except Uncacheable:
             values.clear()
@@ -251,9 +253,12 @@ class LightSession:
         row = self._raw.execute(table.get, (key,) if table.single else key).fetchone()
         return None if row is None else table.entity.read(row, self._known)
 
-    def execute(self, statement: Any) -> Result:
+    def execute(
+        self, statement: Any, parameters: Mapping[str, Any] | None = None,
+        execution_options: object = None,
+    ) -> Result:  # fmt: skip
         """See SQLAlchemy."""
-        rows, entities, count = self._run(statement)
+        rows, entities, count = self._run(statement, parameters)
         if not entities:
             return Result([], count)
         known = self._known
@@ -300,9 +305,17 @@ class LightSession:
             if self.get(key[0], key[1] if len(key) == 2 else key[1:]) is None:
                 del self._known[key]
 
-    def _run(self, statement: Any) -> tuple[Any, list[Entity], int]:
+    def rollback(self) -> None:
+        """See SQLAlchemy; the next transaction begins at once."""
+        self._raw.execute("ROLLBACK")
+        self._raw.execute("BEGIN IMMEDIATE")
+        self._known.clear()
+
+    def _run(
+        self, statement: Any, parameters: Mapping[str, Any] | None = None
+    ) -> tuple[Any, list[Entity], int]:
         values: list[Any] = []
-        compiled = self._shapes.compiled(statement, values)
+        compiled = self._shapes.compiled(statement, values, parameters or {})
         bound = [
             values[place] if processor is None else processor(values[place] if values else None)
             for place, processor in compiled.parameters

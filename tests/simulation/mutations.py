@@ -71,11 +71,11 @@ MUTATIONS = (
     # --- worker
     Mutation("blind reboots", "doing a step again is harmless", a.blind_reboots, 2322),
     Mutation("launch without a lease", "the lease is checked right before the launch",
-             p.one(LEASE, "may_launch", p.nothing), 1880),
+             p.one(LEASE, "may_launch", p.nothing), 123),
     Mutation("open at once", "after a lapse nothing starts until the host has reconciled",
              a.never_reconciled, 10),
     Mutation("lease from the answer", "the lease runs from the sending of the last answered "
-             "heartbeat", a.lease_from_answer, 1880),
+             "heartbeat", a.lease_from_answer, 99),
     # --- finish
     Mutation("finish by an old process", "finish: the epoch is the host's newest",
              p.one(conductor.finish, "speaking", p.anybody), 302),
@@ -85,12 +85,12 @@ MUTATIONS = (
     Mutation("outcome of another attempt", "finish: only while that attempt runs",
              p.outcome_of_another, 3307),
     Mutation("late outcomes unseen", "a finish that comes too late is applied as an observation",
-             p.one(conductor.observations, "observe_late", lambda *_: False), 308),
+             p.one(conductor.observations, "observe_late", lambda *_: False), 23),
     Mutation("old looks count", "an observation changes nothing after a later action",
              p.one(conductor.observations, "_is_last", lambda _: sa.true()), 21),
     # --- heartbeat
     Mutation("heartbeats of an old process", "heartbeat: older epochs are refused",
-             p.old_beats, 133),
+             p.old_beats, 302),
     Mutation("lost hints stay lost", "the agent takes on accepted steps that it does not hold",
              a.unhealed("accepted"), 415),
     Mutation("nothing handed back", "the agent hands back running steps that it does not hold",
@@ -107,9 +107,9 @@ MUTATIONS = (
     Mutation("creates wait for the dead", "a create goes to another host when its own is dead",
              p.one(conductor.reaper.Reaper, "_reroute", p.nothing), 565),
     Mutation("running steps rerouted", "a step that is running stays with its host",
-             p.running_rerouted, 2086),
+             p.running_rerouted, 137),
     Mutation("overdue ones go on", "any step past its deadline fails",
-             p.one(conductor.reaper.Reaper, "_end_overdue", p.nothing), 154),
+             p.one(conductor.reaper.Reaper, "_end_overdue", p.nothing), 15),
     Mutation("time for each attempt", "issuing a step again moves no deadline",
              p.time_for_each, 205),
     Mutation("any progress", "progress moves a deadline only when bytes grew", p.any_progress, 631),
@@ -120,7 +120,7 @@ MUTATIONS = (
              "nowhere else until its host has reported", p.kinds_unleft("guest"), 92),
     # --- delete
     Mutation("shy deletes", "delete supersedes the live action", p.shy_deletes, 5),
-    Mutation("patient deletes", "delete does not wait for the slot", a.patient_deletes, 53),
+    Mutation("patient deletes", "delete does not wait for the slot", a.patient_deletes, 532),
     Mutation("no bars", "delete bars further launches on the agent",
              p.one(SLOTS, "is_barred", lambda *_: False), 527),
     Mutation("deletes wait for the dead", "on a dead host delete ends at once",
@@ -152,7 +152,7 @@ MUTATIONS = (
              p.judged_once, 20539),
     Mutation("wrong keeper", "who keeps the machine is one table", p.wrong_keeper, 237),
     Mutation("copies forgotten", "what cannot be undone now is a leftover",
-             p.kinds_unleft("disk"), 92),
+             p.kinds_unleft("disk"), 129),
     Mutation("leftovers bar nobody", "a host with leftovers cannot receive the instance",
              p.one(conductor.power_on, "barred", lambda *_: frozenset()), 363),
 )  # fmt: skip

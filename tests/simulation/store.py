@@ -55,6 +55,8 @@ class Store:
         self._check_line()
         return self._sessions.read(fn)
 
+    moment = None
+
     def now(self, _session: Any) -> datetime.datetime:
         """The database's clock."""
         return moment(self._scheduler.now + self._trouble.clock_jump)
