@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from conductor.db.models import Instance, User
@@ -15,11 +17,13 @@ SHOW = "os_compute_api:servers:show"
 
 def is_current(ctxt: RequestContext) -> sa.ColumnElement[bool]:
     """In SQL: the token's user is enabled and still of the token's epoch."""
-    return (
-        sa.select(User.id)
-        .where(User.id == ctxt.user_id, User.enabled.is_(True), User.epoch == ctxt.user_epoch)
-        .exists()
-    )
+    return is_user(ctxt.user_id, ctxt.user_epoch)
+
+
+def is_user(user_id: Any, epoch: Any) -> sa.ColumnElement[bool]:
+    """In SQL: that user is enabled and still of that epoch."""
+    mine = (User.id == user_id, User.enabled.is_(True), User.epoch == epoch)
+    return sa.select(User.id).where(*mine).exists()
 
 
 def check_current(turn: Turn, ctxt: RequestContext) -> None:

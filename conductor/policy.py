@@ -6,6 +6,7 @@ A role implies the ones below it (admin, member, reader). The rules below are th
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from oslo_policy import policy
@@ -13,6 +14,8 @@ from oslo_policy import policy
 from paddock.context import RequestContext
 from paddock.errors import Forbidden
 
+ANSWERS = 4096
+"""So many are kept: oslo.policy takes as long for one as a database does."""
 ADMIN = "rule:admin_api"
 MEMBER = "rule:project_member_or_admin"
 READER = "rule:project_reader_or_admin"
@@ -100,15 +103,17 @@ def list_rules() -> list[policy.RuleDefault]:
 class Policy:
     """Answers whether a caller may do something.
 
-    :param conf: a process's configuration; ``[conductor] policy_file`` is read from it
+    :param conf: a process's configuration; ``[conductor] policy_file`` is read from it, once
     :raises ValueError: that file cannot be understood
     """
 
     def __init__(self, conf: Any) -> None:
+        self._answer = functools.lru_cache(ANSWERS)(self._ask)
         self._enforcer = policy.Enforcer(conf, policy_file=conf.conductor.policy_file)
         self._enforcer.register_defaults(list_rules())
         try:
             self._enforcer.load_rules()
+            self._enforcer.use_conf = False  # else it looks for the file at each question
         except (ValueError, TypeError, AttributeError) as error:  # by what the file holds
             file = conf.conductor.policy_file
             raise ValueError(f"policy_file {file} must map names to rules: {error}") from error
@@ -119,8 +124,15 @@ class Policy:
         :param target: what it is done to (``project_id``); by default the caller's own project
         """
         own = {"project_id": ctxt.project_id, "user_id": ctxt.user_id}
-        caller = {**own, "roles": list(ctxt.roles)}
-        return bool(self._enforcer.authorize(rule, own if target is None else target, caller))
+        about = tuple(sorted((own if target is None else target).items()))
+        return self._answer(rule, ctxt.project_id, ctxt.user_id, tuple(ctxt.roles), about)
+
+    def _ask(
+        self, rule: str, project_id: str | None, user_id: str | None, roles: tuple[str, ...],
+        about: tuple[tuple[str, Any], ...],
+    ) -> bool:  # fmt: skip
+        caller = {"project_id": project_id, "user_id": user_id, "roles": list(roles)}
+        return bool(self._enforcer.authorize(rule, dict(about), caller))
 
     def check(self, ctxt: RequestContext, rule: str, target: dict[str, Any] | None = None) -> None:
         """Raise Forbidden unless the caller passes the rule."""
