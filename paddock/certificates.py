@@ -6,9 +6,12 @@ import datetime
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography import x509
 from oslo_config import cfg
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 LOG = logging.getLogger(__name__)
 CERTIFICATES_END = "certificates_end"
@@ -24,6 +27,8 @@ def read(path: Path) -> list[x509.Certificate]:
     :raises OSError: the file cannot be read
     :raises ValueError: there is none in it
     """
+    from cryptography import x509  # 5 MiB in each process, for those that have certificates
+
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except ValueError:
