@@ -6,12 +6,15 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from bench.cloud import cpu_seconds
 from devstack.local import LocalCloud
+from devstack.processes import wait_until
 from paddock import config, rpc
 from paddock.clients import ConductorClient
 from paddock.records import Heartbeat, Hello, HostFacts, Resources
 
 SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 FACTS = HostFacts(
     resources=Resources(vcpus=8, memory_mb=16384, disk_gb=100),
     capabilities=["pause", "suspend", "move"],
@@ -24,20 +27,29 @@ def beats_per_second(
 ) -> tuple[float, float]:
     """Let these hosts, whom the broker knows, beat as fast as they are answered.
 
-    :param lasting: for so many seconds
-    :return: heartbeats a second, and the seconds that all of it took
+    :param names: hosts that have never been there
+    :param lasting: seconds, once all of them beat
+    :return: heartbeats a second, and the conductors' CPU seconds for each
     """
     counts = dict.fromkeys(names, 0)
     ended = threading.Event()
     with ThreadPoolExecutor(len(names)) as pool:
-        begun = time.monotonic()
         hosts = [pool.submit(_beat, cloud, name, counts, ended) for name in names]
-        time.sleep(lasting)
-        ended.set()
+        try:
+            wait_until(lambda: all(counts.values()), PATIENCE_SECONDS)
+            begun, before, used = time.monotonic(), sum(counts.values()), _cpu(cloud)
+            time.sleep(lasting)
+            beats, used = sum(counts.values()) - before, _cpu(cloud) - used
+            seconds = time.monotonic() - begun
+        finally:
+            ended.set()
         for host in hosts:
             host.result()
-        seconds = time.monotonic() - begun
-    return sum(counts.values()) / seconds, seconds
+    return beats / seconds, used / beats
+
+
+def _cpu(cloud: LocalCloud) -> float:
+    return sum(cpu_seconds(cloud, f"conductor-{name}") for name in cloud.conductors)
 
 
 def _beat(cloud: LocalCloud, name: str, counts: dict[str, int], ended: threading.Event) -> None:

@@ -10,6 +10,8 @@ LEAST_SPREAD_OF_COUNTS = 0.04
 """No smaller difference counts as one, as a share of what is stored. What is counted depends less
 on the machine."""
 COUNTED = ("", "MiB")
+LEAST_ROUNDS = 3
+"""Of a time or a rate that was taken less often, no spread is known, so it is not judged."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,17 @@ class Change:
     after: float
     spread: float
     higher_is_better: bool
+    judged: bool = True
 
     @property
     def worse(self) -> bool:
         """Whether it got worse by more than its spread."""
         by = self.after - self.before
-        return (-by if self.higher_is_better else by) > self.spread
+        return self.judged and (-by if self.higher_is_better else by) > self.spread
 
     def line(self) -> str:
         """As people read it."""
-        mark = "WORSE" if self.worse else ""
+        mark = "WORSE" if self.worse else "" if self.judged else "too few rounds to judge"
         return (
             f"{self.name:40} {self.before:9.2f} -> {self.after:9.2f}  "
             f"spread {self.spread:8.2f}  {mark}".rstrip()
@@ -41,17 +44,20 @@ class Change:
 
 
 def compare(before: Figures, after: Figures) -> list[Change]:
-    """What both have. The spread of a ratio is the larger of both runs'."""
+    """What both have. A ratio's spread is that of both runs together: either may have been the
+    lucky one."""
     changes = []
     for name in after.all:
         old = before.ratio(name) if name in before.all else None
         new = after.ratio(name)
         if old is None or new is None:
             continue
-        least = LEAST_SPREAD_OF_COUNTS if new.unit in COUNTED else LEAST_SPREAD
-        spread = max(old.spread, new.spread, least * old.median)
+        counted = new.unit in COUNTED
+        judged = counted or min(len(old.values), len(new.values)) >= LEAST_ROUNDS
+        least = LEAST_SPREAD_OF_COUNTS if counted else LEAST_SPREAD
+        spread = max(old.spread + new.spread, least * old.median)
         higher = new.unit in HIGHER_IS_BETTER
-        changes.append(Change(name, old.median, new.median, spread, higher))
+        changes.append(Change(name, old.median, new.median, spread, higher, judged))
     return changes
 
 

@@ -6,6 +6,7 @@ for each batch of rounds that it is to post. At the end of its input it ends.
 
 import datetime
 import json
+import os
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -128,11 +129,10 @@ def _transport(url: str) -> Any:
     return transport
 
 
-def _serve(transport: Any, topic: str, server: str, endpoint: object, threads: int) -> Any:
+def _serve(transport: Any, topic: str, server: str, endpoint: object, threads: int) -> None:
     target = oslo_messaging.Target(topic=topic, server=server)
     served = oslo_messaging.get_rpc_server(transport, target, [endpoint])
     served.start(override_pool_size=threads)
-    return served
 
 
 def main() -> None:
@@ -140,23 +140,19 @@ def main() -> None:
     role = sys.argv[1]
     settings = json.loads(sys.stdin.readline())
     transport = _transport(settings["broker"])
-    server: Any = None
     if role == "conductor":
         endpoint = Conductor(settings["database"])
-        server = _serve(transport, TOPIC, role, endpoint, CONDUCTOR_THREADS)
+        _serve(transport, TOPIC, role, endpoint, CONDUCTOR_THREADS)
     elif role == "agent":
         host = settings["host"]
         agent = Agent(_client(transport, TOPIC))
-        server = _serve(transport, f"{TOPIC}.{host}", host, agent, AGENT_THREADS)
+        _serve(transport, f"{TOPIC}.{host}", host, agent, AGENT_THREADS)
     api = Api(transport, settings["hosts"])
     print("ready", flush=True)
     for line in sys.stdin:
         api.post(**json.loads(line))
         print("posted", flush=True)
-    if server is not None:
-        server.stop()
-        server.wait()
-    transport.cleanup()
+    os._exit(0)  # the queues go with the broker, so nothing needs to be put in order
 
 
 if __name__ == "__main__":

@@ -72,13 +72,15 @@ def test_slower_than_the_spread_allows_is_worse(pause: float, worse: bool) -> No
 
 @pytest.mark.parametrize(("rate", "worse"), [(50, True), (95, False), (200, False)])
 def test_a_lower_rate_is_worse(rate: float, worse: bool) -> None:
-    before = figures(rate_at8=[100], floor_at8=[100])
-    assert changes(before, figures(rate_at8=[rate], floor_at8=[100])) == {"pause.at8": worse}
+    before = figures(rate_at8=[100] * 3, floor_at8=[100] * 3)
+    assert changes(before, figures(rate_at8=[rate] * 3, floor_at8=[100] * 3)) == {
+        "pause.at8": worse
+    }
 
 
 def test_a_slower_machine_is_not_worse() -> None:
-    before = figures(pause=[30], floor_one=[10], rate_at8=[100], floor_at8=[100])
-    after = figures(pause=[90], floor_one=[30], rate_at8=[33], floor_at8=[33])
+    before = figures(pause=[30] * 3, floor_one=[10], rate_at8=[100] * 3, floor_at8=[100])
+    after = figures(pause=[90] * 3, floor_one=[30], rate_at8=[33] * 3, floor_at8=[33])
     assert not any(changes(before, after).values())
 
 
@@ -86,6 +88,12 @@ def test_a_wide_spread_forgives_more() -> None:
     before = figures(pause=[20, 30, 50], floor_one=[10, 10, 10])
     after = figures(pause=[40, 45, 50], floor_one=[10, 10, 10])
     assert changes(before, after) == {"pause": False}
+
+
+def test_a_time_that_was_taken_once_is_not_judged_and_a_count_is() -> None:
+    before = figures(pause=[30], floor_one=[10], statements=[12])
+    after = figures(pause=[90], floor_one=[10], statements=[13])
+    assert changes(before, after) == {"pause": False, "statements of pause": True}
 
 
 def test_only_what_both_runs_have_is_compared() -> None:
