@@ -121,6 +121,25 @@ def test_modules_import_without_choosing_a_backend(package: str) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
+@pytest.mark.parametrize(
+    ("process", "needless"),
+    [
+        ("conductor.cmd", ["cryptography", "requests", "alembic", "falcon", "libvirt"]),
+        ("compute_agent.cmd", ["cryptography", "requests", "sqlalchemy", "falcon", "libvirt"]),
+        ("api.cmd", ["requests", "sqlalchemy", "libvirt"]),
+    ],
+)
+def test_a_process_loads_no_library_that_it_may_never_need(
+    process: str, needless: list[str]
+) -> None:
+    code = f"import {process}, sys; print(*set(sys.modules).intersection({needless!r}))"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(
+        command, cwd=ROOT, check=True, timeout=60, capture_output=True, text=True
+    )
+    assert found.stdout.split() == []
+
+
 def test_types_hold() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, timeout=280
