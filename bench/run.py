@@ -1,6 +1,6 @@
 """The benchmark: how fast and how small a cloud is, and how near to the floor.
 
-    .venv/bin/python -m bench.run                       # some 15 minutes
+    .venv/bin/python -m bench.run                       # some 10 minutes
     .venv/bin/python -m bench.run --quick               # under 3 minutes
     .venv/bin/python -m bench.run --json > run.json
     .venv/bin/python -m bench.run --quick --compare run.json
