@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Bundle, aliased
 
 from conductor import listing as pages
 from conductor.callers import check_current, is_current, is_user, not_found, target_of
@@ -21,6 +21,11 @@ from paddock.context import RequestContext
 from paddock.errors import BadRequest, NotFound
 from paddock.records import ActionRecord, InstanceRecord, Listing, PortRecord, StepRecord
 
+HOST: Bundle[Any] = Bundle("host", Host.state, Host.forced_down, Host.disabled)
+STEP: Bundle[Any] = Bundle("step", Step.done, Step.total)
+PORT: Bundle[Any] = Bundle(
+    "port", Port.id, Port.network_id, Port.mac, Port.address, Network.name.label("network_name")
+)
 SERVERS = "os_compute_api:servers"
 LIST_ACTIONS = "os_compute_api:os-instance-actions:list"
 
@@ -85,11 +90,14 @@ def _one_instance() -> sa.Select[Any]:
 
 
 def _with_parts(page: sa.Select[tuple[Instance]], listing: Listing) -> sa.Select[Any]:
-    """A page's instances, each with its ports, its host and its running step."""
+    """A page's instances, each with what is shown of its host, its running step and its ports.
+
+    A whole host would have its facts read for each of its instances.
+    """
     one = aliased(Instance, page.subquery())
     running = sa.and_(Step.action_id == one.busy, Step.status == "running")
     return (
-        sa.select(one, Host, Port, Network.name, Step)
+        sa.select(one, HOST, STEP, PORT)
         .outerjoin(Host, Host.name == one.host)
         .outerjoin(Port, Port.instance_id == one.id)
         .outerjoin(Network, Network.id == Port.network_id)
@@ -102,26 +110,26 @@ def _with_parts(page: sa.Select[tuple[Instance]], listing: Listing) -> sa.Select
 def _records(
     turn: Turn, query: sa.Select[Any], values: dict[str, Any] | None = None
 ) -> list[InstanceRecord]:
-    found: dict[str, tuple[Instance, Host | None, dict[str, PortRecord], Step | None]] = {}
-    for instance, host, port, network, step in turn.session.execute(query, values).tuples():
-        _, _, ports, _ = found.setdefault(instance.id, (instance, host, {}, step))
-        if port is not None:
-            ports[port.id] = _port(port, network)
+    found: dict[str, tuple[Instance, Any, Any, dict[str, PortRecord]]] = {}
+    for instance, host, step, port in turn.session.execute(query, values).tuples():
+        *_, ports = found.setdefault(instance.id, (instance, host, step, {}))
+        if port.id is not None:
+            ports[port.id] = _port(port)
     return [_instance(*parts) for parts in found.values()]
 
 
-def _port(port: Port, network: str | None) -> PortRecord:
+def _port(port: Any) -> PortRecord:
     return PortRecord(
         id=port.id,
         network_id=port.network_id,
-        network_name=network or "",
+        network_name=port.network_name or "",
         mac=port.mac,
         address=port.address,
     )
 
 
 def _instance(
-    instance: Instance, host: Host | None, ports: dict[str, PortRecord], step: Step | None
+    instance: Instance, host: Any, step: Any, ports: dict[str, PortRecord]
 ) -> InstanceRecord:
     return InstanceRecord(
         **_copy(
@@ -148,19 +156,19 @@ def _copy(row: Instance | Action | Step, names: str) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names.split()}
 
 
-def _host_status(instance: Instance, host: Host | None) -> str:
+def _host_status(instance: Instance, host: Any) -> str:
     """Nova's words for the health of the instance's host."""
     if instance.host is None:
         return ""
-    if host is None or host.state == "reconciling":
+    if host.state in (None, "reconciling"):
         return "UNKNOWN"
     if host.state == "down" or host.forced_down:
         return "DOWN"
     return "MAINTENANCE" if host.disabled else "UP"
 
 
-def _percent(step: Step | None) -> int:
-    return 100 * step.done // step.total if step and step.total else 0
+def _percent(step: Any) -> int:
+    return 100 * step.done // step.total if step.total else 0
 
 
 def list_actions(
