@@ -51,10 +51,15 @@ OpenDisk = Callable[[str], BinaryIO]
 """Gives the disk that a ticket opens."""
 
 
+class CannotListen(PaddockError):
+    """Nobody could fetch a disk from here."""
+
+
 class DiskServer:
     """Part of an agent where ``[compute] pki_path`` is set, and nothing otherwise.
 
     :param conf: ``address``, ``disk_port`` and ``pki_path`` of the group ``compute`` count
+    :raises ValueError: a certificate or the key is not right; the text is one sentence
     """
 
     def __init__(
@@ -65,22 +70,22 @@ class DiskServer:
         self._conductor = conductor
         self._driver = driver
         self._server: _Server | None = None
+        self._pki = Pki(Path(conf.compute.pki_path)) if conf.compute.pki_path else None
+        if self._pki:
+            self._pki.context()
 
     def start(self) -> None:
         """Listen.
 
-        :raises ValueError: a certificate, the key, the address or the port is not right; the text
-            is one sentence
+        :raises CannotListen: the address is not this host's, or the port is taken
         """
-        if not self._options.pki_path:
+        if self._pki is None:
             return
-        pki = Pki(Path(self._options.pki_path))
-        pki.context()
         address = (self._options.address, self._options.disk_port)
         try:
-            self._server = _Server(address, pki, self._open)
+            self._server = _Server(address, self._pki, self._open)
         except OSError as error:
-            raise ValueError(
+            raise CannotListen(
                 f"[compute] address, disk_port: {address[0]} port {address[1]}: {error.strerror}"
             ) from None
         threading.Thread(target=self._server.serve_forever, name="disks", daemon=True).start()
@@ -111,7 +116,7 @@ class Pki:
     def context(self) -> ssl.SSLContext:
         """What a connection is encrypted with; its other end must have a certificate, too.
 
-        :raises ValueError: see :meth:`DiskServer.start`
+        :raises ValueError: see :class:`DiskServer`
         """
         authority, certificate, key, revoked = (
             self._directory / name for name in ("cacert.pem", "cert.pem", "key.pem", "cacrl.pem")

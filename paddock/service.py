@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
+from paddock.errors import PaddockError
 from paddock.logs import carried
 from paddock.runtime import Handover, finish_within
 
@@ -181,6 +182,9 @@ def run_until_signal(service: Part, timeout: float = STOP_SECONDS) -> int:
     def start() -> None:
         try:
             service.start()
+        except PaddockError as error:
+            LOG.error("The service cannot start: %s", error)
+            news.put(1)
         except Exception:
             LOG.exception("The service failed to start")
             news.put(1)

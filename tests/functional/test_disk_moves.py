@@ -19,7 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from compute_agent import disk_server
-from compute_agent.disk_server import DiskServer
+from compute_agent.disk_server import CannotListen, DiskServer
 from compute_agent.disk_source import DiskSources
 from compute_agent.disks import DiskStore
 from compute_agent.drivers.base import UNWATCHED, Work
@@ -400,7 +400,7 @@ def test_an_agent_does_not_start_with_certificates_that_are_not_right(
 @pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"])
 def test_an_agent_does_not_start_where_it_cannot_listen(scene: Scene, address: str) -> None:
     scene.conf.set_override("address", address, "compute")
-    with pytest.raises(ValueError, match=rf"\[compute\] address, disk_port: {address} port"):
+    with pytest.raises(CannotListen, match=rf"\[compute\] address, disk_port: {address} port"):
         scene.serve()
 
 

@@ -232,3 +232,25 @@ def test_a_hung_thread_does_not_keep_the_process() -> None:
     child.terminate()
     child.communicate(timeout=SOON)
     assert child.returncode == 0
+
+
+def test_a_service_that_says_why_it_cannot_start_says_it_in_one_line() -> None:
+    child = run_script("""
+        import logging, sys
+        from paddock.errors import PaddockError
+        from paddock.service import run_until_signal
+
+        class Refusing:
+            def start(self):
+                raise PaddockError("The port is taken.")
+
+            def stop(self, timeout):
+                pass
+
+        logging.basicConfig()
+        sys.exit(run_until_signal(Refusing()))
+    """)
+    _, said = child.communicate(timeout=SOON)
+    assert child.returncode == 1
+    assert "cannot start: The port is taken." in said
+    assert "Traceback" not in said
