@@ -110,6 +110,7 @@ class Turn:
         """Read several rows in one statement: :meth:`get` has them from here until they change.
 
         :param wanted: kind and key of each; a key may be a column of a kind before it
+        :raises ValueError: a kind's key has more than one column
         """
         shape = tuple((kind, key if _is_column(key) else None) for kind, key in wanted)
         values = {f"key_{place}": key for place, (_, key) in enumerate(wanted)}
@@ -152,7 +153,10 @@ class Turn:
             raise Moved
 
     def alter(self, row: Base, *facts: sa.ColumnElement[bool], **values: Any) -> None:
-        """Update a row that was read if all facts hold, or raise Moved; then it has the values."""
+        """Update a row that was read if all facts hold, or raise Moved; then it has the values.
+
+        :raises ValueError: its key has more than one column
+        """
         kind, key = type(row), _key_of(row)
         was_ahead = self._ahead.get((kind, key)) is row
         self.must(kind, _key_column(kind) == key, *facts, **values)
@@ -250,7 +254,8 @@ def _is_column(key: Any) -> bool:
 
 @functools.cache
 def _key_column(kind: type[Base]) -> Any:
-    return sa.inspect(kind).primary_key[0]
+    (column,) = sa.inspect(kind).primary_key  # part of a key would name other rows, too
+    return column
 
 
 def _key_of(row: Base) -> Any:

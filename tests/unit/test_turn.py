@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from conductor.db.models import Action, Host, Instance, Query, Step
+from conductor.db.models import Action, Claim, Host, Instance, Query, Step
 from conductor.turn import Moved, Turn
 from paddock.errors import Conflict
 from tests.fixtures.lab import Lab
@@ -93,6 +93,21 @@ def test_an_altered_row_has_its_new_values_without_being_read(lab: Lab) -> None:
 
     lab.ledger.turns.run(alter)
     assert lab.ledger.instance(vm).description == "new"
+
+
+def test_rows_with_keys_of_several_columns_are_not_taken_for_others(lab: Lab) -> None:
+    vm = lab.active("h1")
+
+    def refuse(turn: Turn) -> None:
+        with pytest.raises(ValueError, match="too many values"):
+            turn.look_ahead((Claim, vm))
+        mine = sa.select(Claim).where(Claim.instance_id == vm, Claim.kind == "compute")
+        (compute,) = turn.all(mine)
+        with pytest.raises(ValueError, match="too many values"):
+            turn.alter(compute, Claim.kind == "disk", vcpus=7)
+
+    lab.ledger.turns.run(refuse)
+    assert 7 not in {claim.vcpus for claim in lab.ledger.rows(sa.select(Claim))}
 
 
 @pytest.mark.parametrize("earlier", [False, True])
