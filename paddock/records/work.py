@@ -164,7 +164,9 @@ class GuestSpec(Record, frozen=True, kw_only=True):
     """All that a driver needs to have a guest.
 
     :ivar image: what its first disk is made from; None once it has one
-    :ivar boot: what it boots at every launch; None where its disk boots by itself
+    :ivar ports: its interfaces; none for a step that launches nothing
+    :ivar boot: what it boots at every launch; None where its disk boots by itself, and for a step
+        that launches nothing
     """
 
     id: str

@@ -22,6 +22,30 @@ def test_start_can_be_repeated(lab: Lab) -> None:
     assert lab.agents["h1"].start(step) == lab.agents["h1"].start(step)
 
 
+def test_each_step_of_a_move_is_answered_with_what_the_ledger_then_says(lab: Lab) -> None:
+    vm, agent = lab.off("h1"), lab.agents["h3"]
+    lab.ledger.do(vm, "vm-poweron", availability_zone="az2")
+    (fetch,) = lab.waiting("h3")
+    order = agent.start(fetch)
+    assert order == agent.start(fetch)
+    agent.do(order)
+    (launch,) = lab.waiting("h3")
+    moved = agent.start(launch)
+    assert moved == agent.start(launch)
+    assert moved.guest.generation == order.guest.generation + 1 == moved.disk_generation
+
+
+@pytest.mark.parametrize(
+    ("verb", "launches"), [("reboot-hard", True), ("pause", False), ("delete", False)]
+)
+def test_only_what_may_launch_a_guest_is_told_its_ports(
+    lab: Lab, verb: str, launches: bool
+) -> None:
+    vm = lab.active("h1")
+    lab.ledger.do(vm, verb)
+    assert bool(lab.started("h1").guest.ports) is launches
+
+
 def test_an_older_process_is_refused_everything(lab: Lab) -> None:
     vm = lab.active()
     old = lab.agents["h1"]
