@@ -28,7 +28,7 @@ def is_user(user_id: Any, epoch: Any) -> sa.ColumnElement[bool]:
 
 def check_current(turn: Turn, ctxt: RequestContext) -> None:
     """Raise Unauthorized when the user was disabled or the token ended."""
-    user = turn.get(User, ctxt.user_id)
+    user = turn.get(User, ctxt.user_id) if ctxt.user_id else None
     if user is None or not user.enabled or user.epoch != ctxt.user_epoch:
         raise Unauthorized
 
