@@ -122,5 +122,5 @@ def observe(found: Found, known: Known | None) -> Observation:
         instance_id=found.instance_id,
         generation=generation,
         seen=found.seen,
-        action_id=known.action_id if known else found.launched_by,
+        action_id=known.action_id if known else None,
     )

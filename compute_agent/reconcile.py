@@ -166,6 +166,6 @@ def _tell(found: Found, known: Known | None, worked_on: bool) -> Found:
     """What is told of something found, with the last action that this agent knows of."""
     return msgspec.structs.replace(
         found,
-        action_id=known.action_id if known else found.launched_by,
+        action_id=known.action_id if known else None,
         worked_on=found.worked_on or worked_on,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -32,9 +33,14 @@ def observe_all(turn: Turn, host: str, told: Sequence[Observation]) -> None:
 def observe(turn: Turn, host: str, seen: Observation) -> bool:
     """Like :func:`apply`, unless the agent's view is older than the ledger's.
 
-    An agent that knows no action, or an instance whose last action no agent may have heard of,
-    have nothing to compare.
+    An instance whose last action no agent may have heard of has nothing to compare. Of an agent
+    that knows no action, since its files were lost, only an instance that has rested for longer
+    than calls live is judged, and any other one when the host reconciles.
     """
+    instance = turn.get(Instance, seen.instance_id)
+    if seen.action_id is None and news(instance, host, seen.seen) and _is_recent(turn, instance):
+        leftovers.order_reconcile(turn, host)
+        return False
     fresh = Instance.generation == seen.generation
     if seen.action_id is not None:
         fresh = sa.and_(fresh, _is_last(seen.action_id))
@@ -44,6 +50,15 @@ def observe(turn: Turn, host: str, seen: Observation) -> bool:
 def observe_late(turn: Turn, step: Step, seen: Seen) -> bool:
     """What a step left behind that the ledger had ended, unless a later one has begun since."""
     return _apply(turn, step.instance_id, step.host, seen, _is_last(step.action_id))
+
+
+def _is_recent(turn: Turn, instance: Instance | None) -> bool:
+    return instance is not None and is_recent(turn, instance.updated_at or instance.created_at)
+
+
+def is_recent(turn: Turn, moment: datetime.datetime) -> bool:
+    """Whether a call that is worked on may have been sent before that moment."""
+    return (turn.now - moment).total_seconds() <= turn.call_timeout
 
 
 def _is_last(action_id: str) -> sa.ColumnElement[bool]:

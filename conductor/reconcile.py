@@ -6,7 +6,6 @@ of interrupted moves is decided by one table, :data:`KEEPER`.
 
 from __future__ import annotations
 
-import datetime
 import functools
 from typing import Any
 
@@ -173,23 +172,14 @@ def _bar(turn: Turn, host: Host, instance: Instance) -> None:
 def _observe(turn: Turn, host: Host, instance: Instance, seen: Seen, known: str | None) -> None:
     """What an idle instance became, unless an action has begun since the host was looked at.
 
-    :param known: the last action that the agent knew then; where it knew none, only an instance
-        that has rested for longer than calls live is judged, and any other one in the next round
+    :param known: the last action that the agent knew then
     """
     if observations.news(instance, host.name, seen) is None:
-        return
-    if known is None and _is_recent(turn, instance.updated_at or instance.created_at):
-        leftovers.order_reconcile(turn, host.name)
         return
     told = Observation(
         instance_id=instance.id, generation=instance.generation, seen=seen, action_id=known
     )
     observations.observe(turn, host.name, told)
-
-
-def _is_recent(turn: Turn, moment: datetime.datetime) -> bool:
-    """Whether a call that is worked on may have been sent before that moment."""
-    return (turn.now - moment).total_seconds() <= turn.call_timeout
 
 
 def _generations(thing: Found) -> list[int]:
@@ -210,7 +200,7 @@ def _is_cleaning(turn: Turn, instance: Instance, host: Host) -> bool:
 def _settle_guest(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> None:
     rows = leftovers.of_instance(turn, instance.id, leftovers.GUEST)
     row = next((row for row in rows if row.host == host.name), None)
-    if row is None or _is_recent(turn, row.created_at):
+    if row is None or observations.is_recent(turn, row.created_at):
         return
     if host.name not in (instance.host, instance.disk_host):
         if thing is None or thing.seen not in ALIVE:

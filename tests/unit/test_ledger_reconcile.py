@@ -229,6 +229,19 @@ def test_a_machine_that_runs_though_it_is_off_is_barred_and_becomes_active(
     assert lab.claims(vm) == {("h1", "compute"), ("h1", "disk")}
 
 
+def test_an_agent_that_knows_no_action_is_believed_of_a_machine_that_has_rested(lab: Lab) -> None:
+    vm, agent = lab.active("h1"), lab.agents["h1"]
+    lab.ledger.do(vm, "pause")
+    lab.run()
+    lab.world.machines["h1"].domains[vm].seen = Seen.CRASHED
+    agent.report(vm)
+    assert shown(lab, vm) == ("paused", 3)
+    assert lab.host("h1").reconcile
+    lab.pass_time(60)
+    agent.report(vm)
+    assert shown(lab, vm) == ("stopped", 6)
+
+
 def test_a_machine_that_ran_for_a_moment_though_it_is_off_stays_off(lab: Lab) -> None:
     vm = lab.off("h1")
     agent, machine = lab.agents["h1"], lab.world.machines["h1"]

@@ -67,6 +67,17 @@ def test_the_last_action_is_known_after_a_restart(lab: AgentLab) -> None:
     assert told(lab, guest.id, Seen.RUNNING).action_id == unpause.action_id
 
 
+def test_an_agent_that_has_lost_its_files_tells_no_action(lab: AgentLab, tmp_path: Path) -> None:
+    guest = lab.running()
+    lab.done(StepKind.PAUSE, guest)
+    lab.stop()
+    for file in tmp_path.glob("**/actions/*.json"):
+        file.unlink()
+    lab.conductor.observed.clear()
+    lab.started()
+    assert told(lab, guest.id, Seen.PAUSED).action_id is None
+
+
 def test_what_is_worked_on_is_not_told(lab: AgentLab) -> None:
     guest = lab.running()
     told(lab, guest.id, Seen.RUNNING)
