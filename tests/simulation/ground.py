@@ -48,6 +48,9 @@ TRIGGERS = (
     """CREATE TEMP TRIGGER an_opening AFTER UPDATE OF state ON main.hosts
     WHEN OLD.state != 'up' AND NEW.state = 'up'
     BEGIN SELECT noted('up', NEW.name, '', ''); END""",
+    """CREATE TEMP TRIGGER a_room AFTER UPDATE OF vcpus ON main.hosts
+    WHEN OLD.vcpus < NEW.vcpus
+    BEGIN SELECT noted('room', NEW.name, '', ''); END""",
 )
 """What is noted of a change, about what, and two facts of it: of a step's start its deadline and
 its host's state, of a verdict the hosts that are dead since about the same time, of an

@@ -52,6 +52,7 @@ class Schedule:
         self.trace: list[str] | None = [] if trace else None
         self.wrongs: list[str] = []
         self._verdicts: dict[str, float] = {}
+        self._opened: dict[str, float] = {}
         source = random.Random(plan.order)
         self.scheduler = Scheduler(source, plan.preempt)
         threads.Now.scheduler = self.scheduler
@@ -203,18 +204,23 @@ class Schedule:
             self.wrongs.append(f"the step {about[:4]} is started when its time is over")
         elif what == "start" and other != "up0":
             self.wrongs.append(f"the step {about[:4]} is started on a host that is not up")
-        elif what == "stranded" and self._could_reroute(str(fact)):
+        elif what == "stranded" and self._could_reroute(str(fact), other):
             self.wrongs.append(f"the create {about[:4]} waited for {fact}, and {other} is open")
         elif what == "deadline":
             self.wrongs.append(f"the step {about[:4]} gets more time without progress")
-        elif what == "up" and self.scheduler.task != "reconciled":
-            self.wrongs.append(f"{about} is up and has not reconciled")
+        elif what in ("up", "room"):
+            self._opened[about] = self.scheduler.now
+            if what == "up" and self.scheduler.task != "reconciled":
+                self.wrongs.append(f"{about} is up and has not reconciled")
 
-    def _could_reroute(self, host: str) -> bool:
-        """Whether a host was known to be dead, and some conductor well, for some seconds."""
+    def _could_reroute(self, host: str, other: str) -> bool:
+        """Whether a host was known to be dead, another one open, and some conductor well, for some
+        seconds."""
         long_ago = self.scheduler.now - PATIENCE
         well = [self.faults.sound_since(one) for one in self.cloud.conductors.values() if one]
-        return self._verdicts.get(host, long_ago) < long_ago and min(well) < long_ago
+        judged = self._verdicts.get(host, self.scheduler.now)
+        since = (judged, self._opened.get(other, 0.0), min(well))
+        return max(since) < long_ago
 
     def _note_verdict(self, host: str, others: str | None) -> None:
         process = self.scheduler.process

@@ -45,7 +45,7 @@ UNION ALL SELECT id, 'moved its deadline too far' FROM steps WHERE deadline > ha
 UNION ALL SELECT id, 'was cancelled though it was wanted' FROM steps
     WHERE status = 'failed' AND reason LIKE '%no longer lists%'
 """
-REFUSABLE = ("NotFound", "InstanceLocked", "ServiceUnavailable", "BusUnavailable",
+REFUSABLE = ("NotFound", "InstanceLocked", "HostPaused", "ServiceUnavailable", "BusUnavailable",
              "DatabaseUnavailable", "BadRequest")  # fmt: skip
 
 
