@@ -10,6 +10,7 @@ import msgspec
 
 import compute_agent.heartbeat
 import compute_agent.lease
+import compute_agent.observer
 import compute_agent.performer
 import compute_agent.reconcile
 import compute_agent.runner
@@ -18,6 +19,7 @@ from compute_agent.drivers.base import Driver
 from compute_agent.job import Job
 from compute_agent.workers import Worker
 from paddock.actions import StepKind
+from paddock.records import Found
 from tests.simulation.patches import Patch, nothing
 
 
@@ -45,6 +47,19 @@ def blind_reboots() -> list[Patch]:
 
     workers = compute_agent.performer.WORKERS | {StepKind.REBOOT: Worker(reboot, Driver)}
     return [(compute_agent.performer, "WORKERS", workers)]
+
+
+def launch_as_last() -> list[Patch]:
+    def patched(module: Any, name: str) -> Patch:
+        original = getattr(module, name)
+
+        def tell(found: Found, known: Any, *more: bool) -> Any:
+            told = original(found, known, *more)
+            return told if known else msgspec.structs.replace(told, action_id=found.launched_by)
+
+        return module, name, tell
+
+    return [patched(compute_agent.observer, "observe"), patched(compute_agent.reconcile, "_tell")]
 
 
 def no_slot() -> list[Patch]:

@@ -84,6 +84,8 @@ MUTATIONS = (
     Mutation("any outcome", "finish: only while the step runs", p.any_outcome, 248),
     Mutation("outcome of another attempt", "finish: only while that attempt runs",
              p.outcome_of_another, 3307),
+    Mutation("launch as last action", "an agent that lost its files knows no last action",
+             a.launch_as_last, 210086),
     Mutation("late outcomes unseen", "a finish that comes too late is applied as an observation",
              p.one(conductor.observations, "observe_late", lambda *_: False), 23),
     Mutation("old looks count", "an observation changes nothing after a later action",
