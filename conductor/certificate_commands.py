@@ -36,7 +36,7 @@ def revoke(_conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> int:
     """Take certificates back; see :meth:`conductor.certificates.Authority.revoke`."""
     directory = Path(arguments.directory)
     count = Authority(directory).revoke(arguments.name, arguments.role)
-    _say(f"{directory / LIST} names {count} certificates: bring it to each host's libvirtd.")
+    _say(f"{directory / LIST} names {count} certificates: bring it to each host's pki_path.")
     return 0
 
 
