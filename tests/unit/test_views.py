@@ -177,8 +177,9 @@ def test_a_question_to_a_host_that_is_not_up_is_refused(lab: Lab) -> None:
 
 def test_what_an_idle_guest_does_by_itself_is_seen(lab: Lab) -> None:
     vm = lab.active("h1")
-    lab.world.machines["h1"].domains[vm].seen = Seen.OFF
-    lab.agents["h1"].report(vm)
+    machine = lab.world.machines["h1"]
+    machine.domains[vm].seen = Seen.OFF
+    lab.agents["h1"].report(vm, machine.last[vm])
     shown = lab.ledger.show(vm)
     assert (shown.vm_state, shown.power_state) == ("stopped", 4)
 
@@ -195,16 +196,17 @@ def test_what_did_not_change_costs_one_query_however_much_it_is(lab: Lab) -> Non
 @pytest.mark.parametrize("stale", ["action", "host", "generation", "busy"])
 def test_what_was_seen_before_is_not_believed_after(lab: Lab, stale: str) -> None:
     vm = lab.active("h1")
-    agent = lab.agents["h1"]
-    lab.world.machines["h1"].domains[vm].seen = Seen.PAUSED
+    agent, machine = lab.agents["h1"], lab.world.machines["h1"]
+    machine.domains[vm].seen = Seen.PAUSED
+    last = machine.last[vm]
     if stale == "action":
         agent.report(vm, "an older action")
     elif stale == "host":
-        lab.agents["h2"].report(vm)
+        lab.agents["h2"].report(vm, last)
     elif stale == "generation":
-        lab.world.machines["h1"].domains[vm].generation = 0
-        agent.report(vm)
+        machine.domains[vm].generation = 0
+        agent.report(vm, last)
     else:
         lab.ledger.do(vm, "suspend")
-        agent.report(vm)
+        agent.report(vm, last)
     assert lab.ledger.show(vm).vm_state == "active"
