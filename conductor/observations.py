@@ -37,23 +37,16 @@ def observe(turn: Turn, host: str, seen: Observation) -> bool:
     that knows no action, since its files were lost, only an instance that has rested for longer
     than calls live is judged, and any other one when the host reconciles.
     """
-    instance = turn.get(Instance, seen.instance_id)
-    if seen.action_id is None and news(instance, host, seen.seen) and _is_recent(turn, instance):
-        leftovers.order_reconcile(turn, host)
-        return False
     fresh = Instance.generation == seen.generation
-    if seen.action_id is not None:
-        fresh = sa.and_(fresh, _is_last(seen.action_id))
+    if seen.action_id is None:
+        return _apply(turn, seen.instance_id, host, seen.seen, fresh, rested=True)
+    fresh = sa.and_(fresh, _is_last(seen.action_id))
     return _apply(turn, seen.instance_id, host, seen.seen, fresh)
 
 
 def observe_late(turn: Turn, step: Step, seen: Seen) -> bool:
     """What a step left behind that the ledger had ended, unless a later one has begun since."""
     return _apply(turn, step.instance_id, step.host, seen, _is_last(step.action_id))
-
-
-def _is_recent(turn: Turn, instance: Instance | None) -> bool:
-    return instance is not None and is_recent(turn, instance.updated_at or instance.created_at)
 
 
 def is_recent(turn: Turn, moment: datetime.datetime) -> bool:
@@ -66,14 +59,18 @@ def _is_last(action_id: str) -> sa.ColumnElement[bool]:
 
 
 def _apply(
-    turn: Turn, instance_id: str, host: str, seen: Seen, fresh: sa.ColumnElement[bool]
-) -> bool:
+    turn: Turn, instance_id: str, host: str, seen: Seen, fresh: sa.ColumnElement[bool],
+    rested: bool = False,
+) -> bool:  # fmt: skip
     instance = turn.get(Instance, instance_id)
     if _is_stray(instance, host, seen):
         _order_removal(turn, host, instance_id)
         return False
     change = news(instance, host, seen)
     if instance is None or change is None:
+        return False
+    if rested and is_recent(turn, instance.updated_at or instance.created_at):
+        leftovers.order_reconcile(turn, host)
         return False
     state, power = change
     changed = turn.change(

@@ -174,8 +174,6 @@ def _observe(turn: Turn, host: Host, instance: Instance, seen: Seen, known: str 
 
     :param known: the last action that the agent knew then
     """
-    if observations.news(instance, host.name, seen) is None:
-        return
     told = Observation(
         instance_id=instance.id, generation=instance.generation, seen=seen, action_id=known
     )
