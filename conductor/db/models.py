@@ -337,7 +337,7 @@ class Step(Base):
 
     ``status``: waiting (an earlier step is not done), accepted, running, succeeded, failed,
     superseded. ``epoch`` is that of the agent process that started it, ``ticket`` lets it read the
-    images that it needs.
+    images, or another host's disk, that it needs.
     """
 
     __tablename__ = "steps"
