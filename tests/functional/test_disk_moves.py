@@ -303,12 +303,22 @@ def test_a_disk_that_is_larger_than_the_machines_is_not_taken(scene: Scene) -> N
     assert scene.left() == []
 
 
+@pytest.fixture
+def narrow(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Has h1's agent serve with less room."""
+
+    def serve(limit: str, places: int) -> None:
+        scene.hide()
+        monkeypatch.setattr(disk_server, limit, places)
+        scene.serve()
+
+    return serve
+
+
 def test_no_more_connections_are_taken_than_there_is_room_for(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, narrow: Callable[[str, int], None]
 ) -> None:
-    scene.hide()
-    monkeypatch.setattr(disk_server, "MOST", 2)
-    scene.serve()
+    narrow("MOST", 2)
     idle = [scene.connected() for _ in range(3)]
     assert idle[2].recv(1) == b""
     for one in idle:
@@ -317,11 +327,9 @@ def test_no_more_connections_are_taken_than_there_is_room_for(
 
 
 def test_one_address_leaves_room_for_the_others(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, narrow: Callable[[str, int], None]
 ) -> None:
-    scene.hide()
-    monkeypatch.setattr(disk_server, "EACH", 2)
-    scene.serve()
+    narrow("EACH", 2)
     with ExitStack() as idle:
         loud = [idle.enter_context(scene.connected("127.0.0.9")) for _ in range(3)]
         assert loud[2].recv(1) == b""
@@ -354,10 +362,8 @@ def _is_open_after(connection: socket.socket, byte: bytes) -> bool:
         return False
 
 
-def test_a_move_waits_until_there_is_room(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene.hide()
-    monkeypatch.setattr(disk_server, "MOST", 1)
-    scene.serve()
+def test_a_move_waits_until_there_is_room(scene: Scene, narrow: Callable[[str, int], None]) -> None:
+    narrow("MOST", 1)
     idle = scene.connected()
     letting_go = threading.Timer(1.0, idle.close)
     letting_go.start()
