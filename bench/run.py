@@ -1,7 +1,7 @@
 """The benchmark: how fast and how small a cloud is, and how near to the floor.
 
-    .venv/bin/python -m bench.run                       # some 10 minutes
-    .venv/bin/python -m bench.run --quick               # under 3 minutes
+    .venv/bin/python -m bench.run                       # seven rounds, lists of up to 1,000
+    .venv/bin/python -m bench.run --quick               # three rounds, under 3 minutes
     .venv/bin/python -m bench.run --json > run.json
     .venv/bin/python -m bench.run --quick --compare run.json
     .venv/bin/python -m bench.run --parts main eventlet mariadb embedded
