@@ -202,6 +202,15 @@ def test_afterwards_the_ledger_is_whole_and_nothing_is_left_on_the_hosts(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_no_log_and_no_command_line_of_the_clouds_processes_has_a_secret(
+    lab: MultihostLab,
+) -> None:
+    secrets, told = lab.secrets(), lab.told()
+    assert len(secrets) > len(lab.hosts) + 3  # users, hosts, conductors, database, key
+    assert {"api", "conductor-c1", "compute-h1"} <= told.keys()
+    assert [name for name, text in told.items() if any(one in text for one in secrets)] == []
+
+
 def test_down_leaves_nothing_though_a_libvirtd_and_an_agent_hang(multihost: MultihostLab) -> None:
     multihost.revive()
     server = multihost.create("az2")
