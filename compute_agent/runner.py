@@ -10,6 +10,7 @@ from functools import partial
 from oslo_config import cfg
 
 from compute_agent.epoch import Identity
+from compute_agent.gatherer import Gatherer
 from compute_agent.job import Task
 from compute_agent.lease import Lease
 from compute_agent.performer import Performer
@@ -27,6 +28,9 @@ LOG = logging.getLogger(__name__)
 DESTROYERS = 2
 RETURNERS = 1
 PROGRESS_SECONDS = 1.0
+QUESTIONS, STEPS = 2, 50
+"""Calls of start, and of finish, at once; steps of one call. A conductor that hangs holds back
+what one of them is about."""
 START_PAUSES = (0.2, 0.5, 1.0)
 LONGEST_PAUSE = 5.0
 LET_GO_SECONDS = 0.5
@@ -53,6 +57,8 @@ class Runner:
     ) -> None:
         self._identity = identity
         self._conductor = conductor
+        self._ask_to_start = Gatherer(conductor.start, QUESTIONS, STEPS)
+        self._tell_ended = Gatherer(conductor.finish, QUESTIONS, STEPS)
         self._performer = performer
         self._slots = slots
         self._lease = lease
@@ -181,7 +187,7 @@ class Runner:
             if self._stopping.is_set() or not self._lease.is_valid():
                 return None
             try:
-                [answer] = self._conductor.start([ref])
+                answer = self._ask_to_start(ref)
             except PaddockError as error:
                 answer = error
             if isinstance(answer, WorkOrder):
@@ -198,7 +204,7 @@ class Runner:
         pause = START_PAUSES[0]
         while not self._gone.is_set():
             try:
-                [answer] = self._conductor.finish([outcome])
+                answer = self._tell_ended(outcome)
             except PaddockError as error:
                 answer = error
             except Exception:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-
 from conductor import claims, deletion, giving_up, leftovers, plan, power_on
 from conductor.checks import Case
 from conductor.db.models import Action, Host, Instance, Step
+from conductor.db.statements import There
 from conductor.placement import objection
 from conductor.supersede import supersede
 from conductor.tickets import ticket
@@ -24,6 +23,9 @@ from paddock.errors import (
 from paddock.records import Ticket
 
 DELETIONS = ("delete", "forceDelete")
+FACTS = ("id", "busy", "vm_state", "host", "disk_host", "lock_version")
+HOST_FACTS = ("name", "state", "forced_down", "paused")
+"""What checks read of instances and hosts."""
 
 
 def begin(case: Case) -> Ticket:
@@ -48,25 +50,17 @@ def _seize(case: Case, **values: Any) -> None:
     read = case.instance
     case.turn.must(
         Instance,
-        Instance.id == read.id,
-        Instance.deleted.is_(False),
-        Instance.busy == read.busy,
-        Instance.vm_state == read.vm_state,
-        Instance.host == read.host,
-        Instance.disk_host == read.disk_host,
-        Instance.lock_version == read.lock_version,
+        {name: getattr(read, name) for name in FACTS} | {"deleted": False},
         *_host_facts(case),
         updated_at=case.turn.now,
         **values,
     )
 
 
-def _host_facts(case: Case) -> list[sa.ColumnElement[bool]]:
+def _host_facts(case: Case) -> list[There]:
     if case.host is None or case.action.passes_host:
         return []
-    facts = [Host.name == case.host.name, Host.state == case.host.state]
-    facts += [Host.forced_down.is_(case.host.forced_down), Host.paused == case.host.paused]
-    return [sa.select(Host.name).where(*facts).exists()]
+    return [There(Host, {name: getattr(case.host, name) for name in HOST_FACTS})]
 
 
 def _hold(case: Case) -> Action:

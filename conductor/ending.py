@@ -64,7 +64,7 @@ def fail(
     changes = give_up(turn, instance, action, seen)
     plan.end_action(turn, action, "failed", reason)
     changes |= _failure(turn, action, {"message": reason, "details": details or reason}, seen)
-    turn.must(Instance, Instance.id == instance.id, Instance.busy == action.id, **changes)
+    turn.must(Instance, {"id": instance.id, "busy": action.id}, **changes)
     if seen is None:
         leftovers.order_reconcile(turn, step.host)
     else:
@@ -81,10 +81,10 @@ def rows_of(turn: Turn, step: Step) -> tuple[Action, Instance]:
 
 def _lock(turn: Turn, instance: Instance, action: Action, cleaning: bool, **changes: Any) -> None:
     """Change the instance's row first, so that endings of one instance come one after another."""
-    facts = [Instance.id == instance.id, Instance.generation == instance.generation]
+    facts = {"id": instance.id, "generation": instance.generation}
     if not cleaning:
-        facts.append(Instance.busy == action.id)
-    turn.must(Instance, *facts, **{"updated_at": turn.now} | changes)
+        facts["busy"] = action.id
+    turn.must(Instance, facts, **{"updated_at": turn.now} | changes)
 
 
 def _waiting(turn: Turn, action: Action) -> list[Step]:

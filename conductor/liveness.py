@@ -197,8 +197,8 @@ def _note(turn: Turn, host: Host, beat: Heartbeat) -> bool:
         changes |= {"state": "reconciling", "reconcile": True}
     if _has_changed(host.facts, beat.facts):
         changes |= _figures(beat.facts)
-    facts = (Host.name == host.name, Host.epoch == beat.epoch, Host.state == host.state)
-    return turn.change(Host, *facts, Host.revoked.is_(False), **changes) == 1
+    facts = {"name": host.name, "epoch": beat.epoch, "state": host.state, "revoked": False}
+    return turn.change(Host, facts, **changes) == 1
 
 
 def _has_changed(stored: dict[str, Any], told: HostFacts) -> bool:

@@ -79,8 +79,7 @@ def issue(turn: Turn, step: Step, verb: str) -> None:
     """A waiting step's turn has come: its deadline begins, and its host hears of it."""
     turn.must(
         Step,
-        Step.id == step.id,
-        Step.status == "waiting",
+        {"id": step.id, "status": "waiting"},
         status="accepted",
         hinted_at=turn.now,
         **deadlines(turn, verb),
@@ -92,9 +91,7 @@ def end(turn: Turn, step: Step, status: str, reason: str | None = None) -> None:
     """A step ends as it was read; Moved when it went on meanwhile."""
     turn.must(
         Step,
-        Step.id == step.id,
-        Step.status == step.status,
-        Step.attempt == step.attempt,
+        {"id": step.id, "status": step.status, "attempt": step.attempt},
         status=status,
         finished_at=turn.now,
         reason=reason,
@@ -105,8 +102,7 @@ def end_action(turn: Turn, action: Action, status: str, reason: str | None = Non
     """A live action ends; Moved when it has ended already."""
     turn.must(
         Action,
-        Action.id == action.id,
-        Action.status.in_(LIVE),
+        {"id": action.id, "status": LIVE},
         status=status,
         reason=reason,
         updated_at=turn.now,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime
 
-import sqlalchemy as sa
-
 from conductor import ending, plan, step_tickets
 from conductor.agents import own_step, speaking
 from conductor.db.models import Action, Host, Image, Instance, Step
+from conductor.db.statements import There
 from conductor.orders import work_order
 from conductor.turn import Turn
 from paddock.actions import CLEANING, LAUNCHING
@@ -65,21 +64,17 @@ def _begin(
         moves = instance.host != step.host
         turn.alter(
             instance,
-            Instance.busy == action.id,
-            Instance.host == instance.host,
-            Instance.generation == instance.generation,
+            {"busy": action.id, "host": instance.host, "generation": instance.generation},
             host=step.host,
             generation=instance.generation + moves,
             disk_host=instance.disk_host or step.host,
             last_action=action.id,
         )
     elif step.kind not in CLEANING:
-        turn.alter(instance, Instance.busy == action.id, last_action=action.id)
+        turn.alter(instance, {"busy": action.id}, last_action=action.id)
     turn.alter(
         step,
-        Step.status == "accepted",
-        Step.host == step.host,
-        Step.attempt == step.attempt,
+        {"status": "accepted", "host": step.host, "attempt": step.attempt},
         _is_as_read(host),
         status="running",
         epoch=epoch,
@@ -88,16 +83,15 @@ def _begin(
     )
     if action.status == "accepted":
         turn.change(
-            Action, Action.id == action.id, Action.status == "accepted", status="running",
+            Action, {"id": action.id, "status": "accepted"}, status="running",
             updated_at=turn.now,
         )  # fmt: skip
 
 
-def _is_as_read(host: Host) -> sa.ColumnElement[bool]:
+def _is_as_read(host: Host) -> There:
     """Nobody has judged the host, fenced it or spoken for it meanwhile."""
-    facts = (Host.state == host.state, Host.forced_down.is_(host.forced_down))
-    mine = (Host.name == host.name, Host.epoch == host.epoch)
-    return sa.select(Host.name).where(*mine, *facts).exists()
+    names = ("name", "epoch", "state", "forced_down")
+    return There(Host, {name: getattr(host, name) for name in names})
 
 
 def hand_back(turn: Turn, ref: StepRef, recorded_epoch: str | None) -> bool:

@@ -13,7 +13,7 @@ import logging
 import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from conductor.db.models import Base, Host, Step
+from conductor.db.statements import Fact, make_insert, make_update
 from paddock import failpoints
 from paddock.errors import PaddockError, ServiceUnavailable
 from paddock.versions import FIRST
@@ -141,25 +142,24 @@ class Turn:
         fresh = query.limit(1).execution_options(populate_existing=True)
         return self.session.scalars(fresh).first()
 
-    def change(self, kind: type[Base], *facts: sa.ColumnElement[bool], **values: Any) -> int:
+    def change(self, kind: type[Base], *facts: Fact, **values: Any) -> int:
         """Update the rows for which all facts hold; gives how many."""
         self._forget(kind)
-        statement = sa.update(kind).where(*facts).values(**values)
-        return self._execute(statement.execution_options(synchronize_session=False))
+        return self._execute(*make_update(kind, facts, values))
 
-    def must(self, kind: type[Base], *facts: sa.ColumnElement[bool], **values: Any) -> None:
+    def must(self, kind: type[Base], *facts: Fact, **values: Any) -> None:
         """Update exactly one row, or raise Moved."""
         if self.change(kind, *facts, **values) != 1:
             raise Moved
 
-    def alter(self, row: Base, *facts: sa.ColumnElement[bool], **values: Any) -> None:
+    def alter(self, row: Base, *facts: Fact, **values: Any) -> None:
         """Update a row that was read if all facts hold, or raise Moved; then it has the values.
 
         :raises ValueError: its key has more than one column
         """
         kind, key = type(row), _key_of(row)
         was_ahead = self._ahead.get((kind, key)) is row
-        self.must(kind, _key_column(kind) == key, *facts, **values)
+        self.must(kind, {_key_column(kind).key: key}, *facts, **values)
         row.__dict__.update(values)  # SQLAlchemy would write them again
         if was_ahead:
             self._ahead[kind, key] = row
@@ -173,9 +173,12 @@ class Turn:
     def add(self, row: Base) -> None:
         """Insert a row now; IntegrityError when it is there."""
         self._forget(type(row))
-        self._wrote = True
-        self.session.add(row)
-        self.session.flush()
+        if _has_key(row):
+            self._execute(*make_insert(row))
+        else:  # which the database makes
+            self._wrote = True
+            self.session.add(row)
+            self.session.flush()
 
     def hint(self, step: Step) -> None:
         """Have a step's host hear of it after the commit."""
@@ -210,21 +213,30 @@ class Turn:
         :raises ServiceUnavailable: the facts moved too often
         """
         for _ in range(ATTEMPTS):
-            hints, told = len(self.hints), len(self.told)
-            try:
-                with self._undoing():
-                    return fn()
-            except (Moved, IntegrityError):
-                del self.hints[hints:], self.told[told:]
-                self._ahead.clear()
-            except PaddockError:
-                del self.hints[hints:], self.told[told:]
-                self._ahead.clear()
-                raise
+            with suppress(Moved, IntegrityError), self._undoing():
+                return fn()
         raise ServiceUnavailable("Too many others change the same rows; try again.")
+
+    def all_at_once(self, functions: Sequence[Callable[[], T]]) -> list[T] | None:
+        """What the functions give; None when one cannot be done as things are: then none is."""
+        with suppress(Moved, IntegrityError, PaddockError), self._undoing():
+            return [fn() for fn in functions]
+        return None
 
     @contextmanager
     def _undoing(self) -> Iterator[None]:
+        """What fails leaves nothing, neither in the database nor to be said."""
+        hints, told = len(self.hints), len(self.told)
+        try:
+            with self._undoing_rows():
+                yield
+        except BaseException:
+            del self.hints[hints:], self.told[told:]
+            self._ahead.clear()
+            raise
+
+    @contextmanager
+    def _undoing_rows(self) -> Iterator[None]:
         """A savepoint, unless nothing was written that must stay: it costs two statements."""
         if self._wrote:
             with self.session.begin_nested():
@@ -241,11 +253,11 @@ class Turn:
         for key in [key for key in self._ahead if key[0] is kind]:
             del self._ahead[key]
 
-    def _execute(self, statement: Any) -> int:
+    def _execute(self, statement: Any, parameters: dict[str, Any] | None = None) -> int:
         self._wrote = True
         self.session.flush()
-        count: int = self.session.execute(statement).rowcount  # type: ignore[attr-defined]
-        return count
+        done: Any = self.session.execute(statement, parameters)
+        return int(done.rowcount)
 
 
 def _is_column(key: Any) -> bool:
@@ -256,6 +268,10 @@ def _is_column(key: Any) -> bool:
 def _key_column(kind: type[Base]) -> Any:
     (column,) = sa.inspect(kind).primary_key  # part of a key would name other rows, too
     return column
+
+
+def _has_key(row: Base) -> bool:
+    return None not in sa.inspect(type(row)).primary_key_from_instance(row)
 
 
 def _key_of(row: Base) -> Any:
@@ -343,12 +359,18 @@ def each(
 
     :return: for each item, in the order given, ``{"ok": result}`` or ``{"error": document}``
     """
-    answers: dict[int, dict[str, Any]] = {}
-    for place, item in by_id(items, key):
-        try:
-            answers[place] = {"ok": turn.attempt(lambda item=item: fn(item))}  # type: ignore[misc]
-        except PaddockError as error:
-            if not isinstance(error, ServiceUnavailable):
-                turn.refuse(error.message)
-            answers[place] = {"error": error.to_wire()}
-    return [answers[place] for place in range(len(items))]
+    in_order = by_id(items, key)
+    tries = [functools.partial(fn, item) for _, item in in_order]
+    done = turn.all_at_once(tries) if len(tries) > 1 else None  # without a savepoint for each
+    answers = [_alone(turn, one) for one in tries] if done is None else [{"ok": it} for it in done]
+    found = {place: answer for (place, _), answer in zip(in_order, answers, strict=True)}
+    return [found[place] for place in range(len(items))]
+
+
+def _alone(turn: Turn, fn: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"ok": turn.attempt(fn)}
+    except PaddockError as error:
+        if not isinstance(error, ServiceUnavailable):
+            turn.refuse(error.message)
+        return {"error": error.to_wire()}

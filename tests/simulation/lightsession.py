@@ -145,6 +145,7 @@ class Shapes:
 
     def __init__(self) -> None:
         self._known: dict[Any, Compiled] = {}
+        self._keys: dict[int, tuple[Any, Any]] = {}
         self._tables: dict[Any, Table] = {}
 
     def table(self, kind: Any) -> Table:
@@ -162,7 +163,7 @@ class Shapes:
             if isinstance(statement, Statement):
                 key = statement.key(values)
             else:
-                values += (found := _cache_key(statement)).bindparams
+                values += (found := self._key(statement, bool(parameters))).bindparams
                 values[:] = [parameters.get(one.key, one.effective_value) for one in values]
                 key = found.key
         except Uncacheable:
@@ -172,6 +173,14 @@ class Shapes:
         if known is None:
             known = self._known[key] = _compile(statement)
         return known
+
+    def _key(self, statement: Any, is_kept: bool) -> Any:
+        """Its key for the cache; what has parameters was made once, and is known by its id."""
+        if not is_kept:
+            return _cache_key(statement)
+        if id(statement) not in self._keys:
+            self._keys[id(statement)] = statement, _cache_key(statement)
+        return self._keys[id(statement)][1]
 
 
 def _cache_key(statement: Any) -> Any:

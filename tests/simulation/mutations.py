@@ -143,7 +143,7 @@ MUTATIONS = (
              p.up_at_once, 135),
     # --- reconcile
     Mutation("busy ones judged", "reconcile touches nothing of an instance with a live action",
-             p.busy_judged, 41),
+             p.busy_judged, 237),
     Mutation("workers unseen", "nothing is settled of an instance that is worked on",
              a.workers_unseen, 2959),
     Mutation("bold reconciler", "a removal takes the instance's slot",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -119,10 +119,18 @@ class _Blind:
         return _Idle(row) if isinstance(row, Instance) else row
 
     def change(self, kind: Any, *facts: Any, **values: Any) -> int:
-        return self._turn.change(kind, *[one for one in facts if not is_of_busy(one)], **values)
+        return self._turn.change(kind, *_without_busy(facts), **values)
 
     def must(self, kind: Any, *facts: Any, **values: Any) -> None:
-        self._turn.must(kind, *[one for one in facts if not is_of_busy(one)], **values)
+        self._turn.must(kind, *_without_busy(facts), **values)
+
+
+def _without_busy(facts: Iterable[Any]) -> Iterator[Any]:
+    for fact in facts:
+        if isinstance(fact, Mapping):
+            yield {name: value for name, value in fact.items() if name != "busy"}
+        elif not is_of_busy(fact):
+            yield fact
 
 
 def is_of_busy(fact: Any) -> bool:
