@@ -1,12 +1,15 @@
-"""Each role as a process says in one sentence why it cannot start."""
+"""A role as a process: why it cannot start, and what it sets aside when it does."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from paddock import process
 
 MODULES = {"api": "api.cmd", "conductor": "conductor.cmd", "compute": "compute_agent.cmd"}
 
@@ -27,3 +30,25 @@ def test_a_role_that_cannot_start_says_why(tmp_path: Path, role: str, text: str 
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"paddock-{role} cannot start: "), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_modules_and_parts_are_not_looked_at_by_the_collector(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = tmp_path / "paddock.conf"
+    settings.write_text("[DEFAULT]\n")
+    monkeypatch.setattr(sys, "argv", ["paddock", "--config-file", str(settings)])
+    monkeypatch.setattr(process.logs, "set_up", lambda *_: None)
+    part = [[]]
+    found: list[bool] = []
+
+    def go() -> int:
+        found.append(any(one is part for one in gc.get_objects()))
+        return 3
+
+    try:
+        assert process.run_prepared("api", lambda _: go) == 3
+    finally:
+        gc.unfreeze()
+    assert found == [False]
+    assert any(one is part for one in gc.get_objects())
