@@ -14,9 +14,9 @@ from urllib.parse import quote, urlsplit
 
 from oslo_config import cfg
 
+from compute_agent.disk_stream import COUNT
 from compute_agent.disks import GIB, Copied, DiskStore, directory_of
 from compute_agent.drivers.base import Work
-from compute_agent.fetch_disk import COUNT
 from compute_agent.helper import HelperFailed, run_helper
 from compute_agent.sparse import COPYING, data_size
 from paddock import failpoints, tickets

@@ -20,6 +20,8 @@ TOLD = (SIZE, DATA)
 """Headers of the answer: bytes of the whole disk, and of what is data in it."""
 BEGIN = "from"
 """The query's parameter for who has the beginning already: the place to go on from, in bytes."""
+COUNT = struct.Struct(">QQ")
+"""What the program that receives a disk tells: the bytes that arrived, and those that will."""
 _HEAD = struct.Struct(">QI")
 
 

@@ -8,7 +8,6 @@ will, and ends with the digest of all.
 
 from __future__ import annotations
 
-import struct
 import sys
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -17,10 +16,10 @@ import requests
 import urllib3
 
 from compute_agent import disk_stream
+from compute_agent.disk_stream import COUNT
 from compute_agent.download import Refused, Wanted, begin, new_session, run
 from compute_agent.sparse import Writer
 
-COUNT = struct.Struct(">QQ")
 TRIES = 3
 """Without a byte between them."""
 

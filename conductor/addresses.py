@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from paddock.records import PortSpec
 
 RANDOM_TRIES = 30
 SMALL = 4096
+GUESSES = 2
+"""Of a small network, before all its addresses are read, of which most are mostly free."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,15 @@ def _check_address(network: Network, address: str) -> None:
 
 
 class Supply:
-    """The free addresses of networks as one request finds them; each is proposed once."""
+    """The free addresses of networks as one request finds them; each is proposed once.
+
+    They are random: neighbours still remember the last owner of one that just came free.
+    """
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._free: dict[str, list[int]] = {}
+        self._guessed: dict[str, set[int]] = {}
 
     def allot(self, instance_id: str, wanted: Sequence[WantedPort]) -> None:
         """Give an instance its ports.
@@ -128,18 +135,34 @@ class Supply:
         raise Conflict(f"networks: no free address: {taken} is in use.")
 
     def _proposals(self, want: WantedPort) -> Iterable[str]:
-        """Addresses to try in turn: all free ones of a small network, random ones of a large
-        one."""
+        """Addresses to try in turn: some at random, then all free ones of a network that is small
+        enough to read which those are."""
         if want.address:
             return [want.address, want.address]  # twice: the MAC drawn first may be taken
         first = int(ipaddress.ip_address(want.network.first))
         last = int(ipaddress.ip_address(want.network.last))
-        if last - first > SMALL:
-            draw = self._turn.random.randint
-            return [_address(draw(first, last)) for _ in range(RANDOM_TRIES)]
-        if want.network.id not in self._free:
-            self._free[want.network.id] = _free(self._turn, want.network.id, first, last)
-        return _taken_from(self._free[want.network.id])
+        is_small = last - first <= SMALL
+        guesses = self._guess(want.network.id, first, last, GUESSES if is_small else RANDOM_TRIES)
+        return itertools.chain(
+            guesses, self._read(want.network.id, first, last) if is_small else ()
+        )
+
+    def _guess(self, network_id: str, first: int, last: int, tries: int) -> Iterator[str]:
+        guessed = self._guessed.setdefault(network_id, set())
+        for _ in range(0 if network_id in self._free else tries):
+            number = self._turn.random.randint(first, last)
+            if number not in guessed:
+                guessed.add(number)
+                yield _address(number)
+
+    def _read(self, network_id: str, first: int, last: int) -> Iterator[str]:
+        if network_id not in self._free:
+            self._free[network_id] = _free(self._turn, network_id, first, last)
+        free = self._free[network_id]
+        while free:
+            place = self._turn.random.randrange(len(free))
+            free[place], free[-1] = free[-1], free[place]
+            yield _address(free.pop())
 
 
 def _attach(turn: Turn, instance_id: str, position: int, port_id: str) -> None:
@@ -148,18 +171,10 @@ def _attach(turn: Turn, instance_id: str, position: int, port_id: str) -> None:
 
 
 def _free(turn: Turn, network_id: str, first: int, last: int) -> list[int]:
-    """A network's free addresses as numbers, in any order: neighbours still remember the last
-    owner of one that just came free."""
+    """A network's free addresses as numbers."""
     taken = turn.session.scalars(sa.select(Port.address).where(Port.network_id == network_id))
     used = {int(ipaddress.ip_address(address)) for address in taken}
-    free = [number for number in range(first, last + 1) if number not in used]
-    turn.random.shuffle(free)
-    return free
-
-
-def _taken_from(stock: list[int]) -> Iterator[str]:
-    while stock:
-        yield _address(stock.pop())
+    return [number for number in range(first, last + 1) if number not in used]
 
 
 def _address(number: int) -> str:

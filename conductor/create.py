@@ -8,7 +8,15 @@ from typing import Any
 from conductor import addresses, plan, quota
 from conductor.accept import record_refusal, repeat, ticket_of
 from conductor.creation import Order, check_create, flavor_document
-from conductor.db.models import NAME_LENGTH, Action, Instance
+from conductor.db.models import (
+    NAME_LENGTH,
+    Action,
+    Flavor,
+    Image,
+    Instance,
+    Project,
+    User,
+)
 from conductor.placement import candidates, claim_first
 from conductor.policy import Policy
 from conductor.routing import Candidate, Route, Wish
@@ -58,6 +66,10 @@ class Creator:
     def _decide(
         self, turn: Turn, ctxt: RequestContext, request: CreateRequest, wish: AcceptRequest
     ) -> list[Ticket]:
+        turn.look_ahead(
+            (Action, wish.action_id), (Instance, wish.instance_id), (User, ctxt.user_id),
+            (Image, request.image_id), (Flavor, request.flavor_id), (Project, ctxt.project_id),
+        )  # fmt: skip
         return _known(turn, ctxt, request, wish) or _write(
             turn, ctxt, check_create(turn, self._policy, ctxt, request)
         )

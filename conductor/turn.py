@@ -98,6 +98,7 @@ class Turn:
     _ahead: dict[tuple[type[Base], Any], Base | None] = field(
         default_factory=dict, init=False, repr=False
     )
+    _versions: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _wrote: bool = field(default=False, init=False, repr=False)
 
     @property
@@ -188,8 +189,10 @@ class Turn:
 
     def rpc_version(self, host: str) -> str:
         """What a host's agent last told; asks the database only if the host was not read yet."""
-        row = cast("Host | None", self._ahead.get((Host, host))) or self.session.get(Host, host)
-        return row.rpc_version if row else FIRST
+        if host not in self._versions:
+            row = cast("Host | None", self._ahead.get((Host, host))) or self.session.get(Host, host)
+            self._versions[host] = row.rpc_version if row else FIRST
+        return self._versions[host]
 
     def tell(self, text: str, **about: str) -> None:
         """Have a line logged after the commit.

@@ -71,7 +71,7 @@ MUTATIONS = (
     # --- worker
     Mutation("blind reboots", "doing a step again is harmless", a.blind_reboots, 2322),
     Mutation("launch without a lease", "the lease is checked right before the launch",
-             p.one(LEASE, "may_launch", p.nothing), 123),
+             p.one(LEASE, "may_launch", p.nothing), 92),
     Mutation("open at once", "after a lapse nothing starts until the host has reconciled",
              a.never_reconciled, 10),
     Mutation("lease from the answer", "the lease runs from the sending of the last answered "
@@ -87,7 +87,7 @@ MUTATIONS = (
     Mutation("launch as last action", "an agent that lost its files knows no last action",
              a.launch_as_last, 210086),
     Mutation("late outcomes unseen", "a finish that comes too late is applied as an observation",
-             p.one(conductor.observations, "observe_late", lambda *_: False), 23),
+             p.one(conductor.observations, "observe_late", lambda *_: False), 57),
     Mutation("old looks count", "an observation changes nothing after a later action",
              p.one(conductor.observations, "_is_last", lambda _: sa.true()), 21),
     # --- heartbeat
