@@ -21,7 +21,7 @@ from paddock.records import GuestSpec, Record
 
 MARK_BYTES = 4096
 MAGIC = b"PADDOCK-FAKE "
-CONSOLE_LINES = 1000
+CONSOLE_LINES = 100
 
 
 class FakeGuest(Record, frozen=True, kw_only=True):

@@ -52,3 +52,32 @@ def test_modules_and_parts_are_not_looked_at_by_the_collector(
         gc.unfreeze()
     assert found == [False]
     assert any(one is part for one in gc.get_objects())
+
+
+CHECKING = """
+import sys, threading
+import psutil
+from conductor.passwords import Passwords
+from paddock import process
+
+def check() -> int:
+    passwords, own = Passwords(), psutil.Process()
+    before = own.memory_info().rss
+    threads = [threading.Thread(target=passwords.verify, args=(None, "x")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print((own.memory_info().rss - before) >> 20)
+    return 0
+
+sys.exit(process.run_prepared("conductor", lambda _: check))
+"""
+
+
+def test_the_memory_that_checked_passwords_took_is_given_back(tmp_path: Path) -> None:
+    settings = tmp_path / "paddock.conf"
+    settings.write_text("[DEFAULT]\n")
+    command = [sys.executable, "-c", CHECKING, "--config-file", str(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert int(done.stdout.split()[-1]) < 19, done
