@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,8 @@ import msgspec
 from paddock.records import Record
 
 R = TypeVar("R", bound=Record)
+PATHS = 512
+"""So many are kept."""
 
 
 def keep(path: Path, record: Record, *, durably: bool = False) -> None:
@@ -21,12 +24,31 @@ def keep(path: Path, record: Record, *, durably: bool = False) -> None:
 
     :param durably: whether it must survive a power cut, which takes some milliseconds
     """
-    draft = path.with_suffix(".draft")
-    draft.write_bytes(msgspec.json.encode(record))
+    write(path, msgspec.json.encode(record), durably=durably)
+
+
+def write(path: Path, content: bytes, *, durably: bool = False) -> None:
+    """Replace a file as a whole; a reader sees the old content or the new.
+
+    :param durably: see :func:`keep`
+    """
+    draft = _draft_of(path)
+    draft.write_bytes(content)
     if durably:
         settle(draft, path)
     else:
         draft.replace(path)
+
+
+@functools.lru_cache(PATHS)
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.draft")
+
+
+def paths_in(directory: Path) -> Callable[[str], Path]:
+    """Gives the paths of files by their names, the same ones again: parsing a path leaves rubbish
+    in the interpreter's table of strings."""
+    return functools.lru_cache(PATHS)(directory.joinpath)
 
 
 def kept(path: Path, kind: type[R]) -> R | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compute_agent.keeping import keep, kept
+from compute_agent.keeping import keep, kept, paths_in
 from paddock.records import Record
 
 
@@ -25,7 +25,7 @@ class LastActions:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self._path_of = paths_in(directory)
         directory.mkdir(parents=True, exist_ok=True)
         found = {path.stem: kept(path, Known) for path in directory.glob("*.json")}
         self._known = {key: known for key, known in found.items() if known is not None}
@@ -47,4 +47,4 @@ class LastActions:
         return dict(self._known)
 
     def _path(self, instance_id: str) -> Path:
-        return self._directory / f"{instance_id}.json"
+        return self._path_of(f"{instance_id}.json")

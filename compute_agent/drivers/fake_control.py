@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from compute_agent.keeping import locked
+from compute_agent.keeping import locked, write
 from paddock.records import Record
 
 
@@ -36,13 +36,6 @@ class Orders(Record, frozen=True, kw_only=True):
 
     methods: dict[str, Behaviour] = {}
     lacks: list[str] = []
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole; a reader sees the old content or the new."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(content)
-    draft.replace(path)
 
 
 class FakeControl:
@@ -106,7 +99,7 @@ class FakeControl:
     def _write(self, orders: Orders, methods: dict[str, Behaviour] | None = None) -> None:
         if methods is not None:
             orders = msgspec.structs.replace(orders, methods=methods)
-        write_atomically(self._path, msgspec.json.encode(orders))
+        write(self._path, msgspec.json.encode(orders))
 
 
 def _key(method: str, instance_id: str | None) -> str:

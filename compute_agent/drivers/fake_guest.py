@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 
 from compute_agent.drivers.base import Launch
-from compute_agent.drivers.fake_control import write_atomically
-from compute_agent.keeping import locked
+from compute_agent.keeping import locked, paths_in, write
 from paddock.actions import Seen
 from paddock.records import GuestSpec, Record
 
@@ -71,11 +70,12 @@ class GuestFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._path_of = paths_in(directory)
         directory.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> AbstractContextManager[None]:
         """What to hold from loading a guest to saving it."""
-        return locked(self._directory / "lock")
+        return locked(self._path_of("lock"))
 
     def load(self, instance_id: str) -> FakeGuest | None:
         """The guest, None when there is none."""
@@ -91,7 +91,7 @@ class GuestFiles:
 
     def save(self, guest: FakeGuest) -> None:
         """Keep the guest's state."""
-        write_atomically(self._state(guest.id), msgspec.json.encode(guest))
+        write(self._state(guest.id), msgspec.json.encode(guest))
 
     def change(self, guest: FakeGuest, seen: Seen) -> FakeGuest:
         """Let the guest become running or stop running, with its clock and its console."""
@@ -120,7 +120,7 @@ class GuestFiles:
     def _print(self, guest: FakeGuest) -> None:
         if lines := guest.lines():
             kept = (self._kept(guest.id) + lines)[-CONSOLE_LINES:]
-            write_atomically(self._log(guest.id), "\n".join(kept).encode())
+            write(self._log(guest.id), "\n".join(kept).encode())
 
     def _kept(self, instance_id: str) -> list[str]:
         try:
@@ -129,10 +129,10 @@ class GuestFiles:
             return []
 
     def _state(self, instance_id: str) -> Path:
-        return self._directory / f"{instance_id}.json"
+        return self._path_of(f"{instance_id}.json")
 
     def _log(self, instance_id: str) -> Path:
-        return self._directory / f"{instance_id}.console"
+        return self._path_of(f"{instance_id}.console")
 
 
 def boot(spec: GuestSpec, launch: Launch, disk: Path) -> FakeGuest:

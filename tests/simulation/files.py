@@ -39,12 +39,20 @@ class File:
     @property
     def stem(self) -> str:
         """See ``pathlib``."""
-        return self._path.rpartition("/")[2].rpartition(".")[0]
+        return self.name.rpartition(".")[0]
 
-    def with_suffix(self, suffix: str) -> File:
+    @property
+    def name(self) -> str:
         """See ``pathlib``."""
-        directory, _, name = self._path.rpartition("/")
-        return File(self._disk, f"{directory}/{name.rpartition('.')[0] or name}{suffix}")
+        return self._path.rpartition("/")[2]
+
+    def with_name(self, name: str) -> File:
+        """See ``pathlib``."""
+        return self.parent / name
+
+    def joinpath(self, name: str) -> File:
+        """See ``pathlib``."""
+        return self / name
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
         """Directories are there."""
