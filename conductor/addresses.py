@@ -94,7 +94,7 @@ def _check_address(network: Network, address: str) -> None:
 
 
 class Supply:
-    """The free addresses of networks as one request finds them; each is proposed once.
+    """The free addresses of networks as one request finds them.
 
     They are random: neighbours still remember the last owner of one that just came free.
     """

@@ -172,7 +172,10 @@ class Turn:
         return self._execute(statement.execution_options(synchronize_session=False))
 
     def add(self, row: Base) -> None:
-        """Insert a row now; IntegrityError when it is there."""
+        """Insert a row now; IntegrityError when it is there.
+
+        It has its defaults then. What is changed in it later is not written: see :meth:`alter`.
+        """
         self._forget(type(row))
         if _has_key(row):
             self._execute(*make_insert(row))

@@ -29,8 +29,9 @@ class There:
 Named = Values | There
 """A fact by names; a tuple has the values that are as good as each other."""
 Fact = sa.ColumnElement[bool] | Named
-Shape = tuple[type[Base], tuple[tuple[str, int | None], ...]]
-"""A table, and of its columns, by name, how many values each is compared with; None for NULL."""
+Shape = tuple[type[Base] | None, tuple[tuple[str, int | None], ...]]
+"""Of which other table a fact is, and of its columns, by name, how many values each is compared
+with; None for NULL."""
 Bind = Callable[[Any], Any]
 """Gives what a column is compared with."""
 
@@ -41,7 +42,7 @@ def make_update(
     """The UPDATE of the rows for which all facts hold, and its parameters."""
     named = [fact for fact in facts if isinstance(fact, Mapping | There)]
     others = [fact for fact in facts if not isinstance(fact, Mapping | There)]
-    shapes = tuple(_shape_of(kind, fact) for fact in named)
+    shapes = tuple(map(_shape_of, named))
     compared = list(_compared(named))
     if others or any(map(_is_sql, values.values())):
         literals = iter(compared)
@@ -106,9 +107,9 @@ def _conditions(
     kind: type[Base], shapes: Iterable[Shape], bind: Bind
 ) -> Iterator[sa.ColumnElement[bool]]:
     for of, compared in shapes:
-        columns = sa.inspect(of).columns
+        columns = sa.inspect(of or kind).columns
         facts = [_compare(columns[name], count, bind) for name, count in compared]
-        if of is kind:
+        if of is None:
             yield from facts
         else:
             yield exists(select(literal(1)).select_from(of.__table__).where(*facts))
@@ -125,8 +126,8 @@ def _compare(column: Any, count: int | None, bind: Bind) -> sa.ColumnElement[boo
     return fact
 
 
-def _shape_of(kind: type[Base], fact: Named) -> Shape:
-    of = fact.kind if isinstance(fact, There) else kind
+def _shape_of(fact: Named) -> Shape:
+    of = fact.kind if isinstance(fact, There) else None
     return of, tuple((name, _count(value)) for name, value in _values_of(fact).items())
 
 

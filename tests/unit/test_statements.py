@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from conductor.db.models import Action, Base, Host, Query, Step
+from conductor.db.models import Aggregate, Base, Host, Query, Step
 from conductor.db.statements import Fact, There, make_insert, make_update
 from tests.fixtures.ledger import START
 
@@ -80,6 +80,12 @@ def test_a_fact_of_another_table_holds_while_such_a_row_is_there(
     assert changed(connection, {"id": "s1"}, There(Host, {"name": "h1", "state": "down"})) == 0
 
 
+def test_a_fact_of_the_same_table_may_be_of_another_row(connection: sa.Connection) -> None:
+    second = There(Step, {"id": "s2", "status": "running"})
+    assert changed(connection, {"id": "s1"}, second) == 1
+    assert changed(connection, {"id": "s1"}, There(Step, {"id": "s2", "status": "waiting"})) == 0
+
+
 def test_a_value_may_be_an_expression(connection: sa.Connection) -> None:
     statement, parameters = make_update(Step, ({"id": "s1"},), {"attempt": Step.attempt + 1})
     assert connection.execute(statement, parameters).rowcount == 1
@@ -90,10 +96,11 @@ def test_an_inserted_row_has_its_defaults_at_once() -> None:
     step = Step(id="s", ordinal=0, status="waiting", **KEYS)
     make_insert(step)
     assert (step.attempt, step.done, step.epoch) == (1, 0, None)
-    one, other = Action(id="a"), Action(id="b")
-    for action in (one, other):
-        make_insert(action)
-    assert one.fingerprint == ""
+    one, other = Aggregate(id=1), Aggregate(id=2)
+    for row in (one, other):
+        make_insert(row)
+    assert one.details == other.details == {}
+    assert one.details is not other.details
 
 
 def test_what_is_none_is_null_also_where_json_has_one_of_its_own(

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from conductor.db.models import Action, Claim, Host, Instance, Query, Step
-from conductor.turn import Moved, Turn
+from conductor.turn import Moved, Turn, each
 from paddock.errors import Conflict
 from tests.fixtures.lab import Lab
 from tests.fixtures.ledger import Ledger
@@ -150,3 +150,34 @@ def test_facts_that_moved_are_read_again(lab: Lab) -> None:
 
     assert lab.ledger.turns.run(lambda turn: turn.attempt(lambda: decide(turn))) == vm
     assert len(tries) == 2
+
+
+@pytest.mark.parametrize("bad", [Conflict("No."), Moved(), None])
+def test_of_several_one_that_fails_leaves_nothing_and_the_others_are_done_once(
+    lab: Lab, bad: Exception | None
+) -> None:
+    vms = [lab.active("h1") for _ in range(3)]
+    tries: list[str] = []
+
+    def change(turn: Turn, vm: str) -> str:
+        tries.append(vm)
+        turn.must(Instance, {"id": vm}, description="changed")
+        turn.tell(f"{vm} was changed")
+        if vm == vms[1] and bad is not None and (isinstance(bad, Conflict) or tries.count(vm) < 3):
+            raise bad
+        return vm
+
+    told: list[list[str]] = []
+
+    def all_of_them(turn: Turn) -> list[dict[str, Any]]:
+        answers = each(turn, vms, lambda vm: vm, lambda vm: change(turn, vm))
+        told.append([text for text, _ in turn.told])
+        return answers
+
+    answers = lab.ledger.turns.run(all_of_them)
+    refused = isinstance(bad, Conflict)
+    assert ["error" in one for one in answers] == [False, refused, False]
+    done = [vm for vm in vms if not (refused and vm == vms[1])]
+    assert sorted(told[0]) == sorted(f"{vm} was changed" for vm in done)
+    assert [vm for vm in vms if lab.ledger.instance(vm).description == "changed"] == done
+    assert len(tries) == 3 or bad is not None
