@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from conductor.db.models import Action
 from paddock.errors import PaddockError
 from tests.fixtures.ledger import Ledger
 from tests.fixtures.model_agent import Agent, run_all
@@ -37,7 +37,7 @@ class TestOnServers(LedgerContract):
             ledger.ask(ticket.instance_id, "pause")
             return ask()
 
-        with _overtaken_by(twin) as said:
+        with _overtaken_by(twin, ledger.database.writer) as said:
             late = ask()
         assert "while 'pause' is going on" in late
         assert [late] == said
@@ -46,13 +46,16 @@ class TestOnServers(LedgerContract):
 
 
 @contextmanager
-def _overtaken_by(twin: Any) -> Iterator[list[str]]:
+def _overtaken_by(twin: Any, engine: sa.Engine) -> Iterator[list[str]]:
     """Have ``twin`` run on a connection of its own just before the next refusal is written."""
     said: list[str] = []
+    begun = threading.Semaphore(1)
 
-    def overtake(*event: Any) -> None:
-        with ThreadPoolExecutor(1) as pool:
-            said.append(pool.submit(twin).result(30))
+    def overtake(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
+        if text.startswith("INSERT INTO actions") and begun.acquire(blocking=False):
+            with ThreadPoolExecutor(1) as pool:
+                said.append(pool.submit(twin).result(30))
 
-    sa.event.listen(Action, "before_insert", overtake, once=True)
+    sa.event.listen(engine, "before_cursor_execute", overtake)
     yield said
+    sa.event.remove(engine, "before_cursor_execute", overtake)
