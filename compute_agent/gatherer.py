@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from paddock.errors import ServiceUnavailable
+from paddock.errors import BusUnavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 class _Place(Generic[Item, Answer]):
     """One item that somebody waits for.
 
-    :ivar woken: it is answered, or there is a question to ask
+    :ivar woken: its question has ended, or there is one to ask
     :ivar question: the items, this one first, that its own thread is to ask for
     """
 
@@ -32,11 +32,12 @@ class Gatherer(Generic[Item, Answer]):
     """Asks for single items what can be asked for several.
 
     While as many questions are under way as may be, items gather, and go together when one of
-    those is answered; an item that comes at a quiet time goes at once. So an idle agent is as
-    quick as without, and a busy one sends fewer messages.
+    those has ended; an item that comes at a quiet time goes at once. So an idle agent is as
+    quick as without, and a busy one sends fewer messages. When a question of several fails,
+    each of its threads asks for its own item: what is wrong with one does not last for others.
 
-    :param ask: answers as many items as it is given, in their order
-    :param at_once: questions under way at the same time
+    :param ask: answers as many items as it is given, in their order, and within a limited time
+    :param at_once: questions of several under way at the same time
     :param most: items of one question
     """
 
@@ -64,28 +65,30 @@ class Gatherer(Generic[Item, Answer]):
         if not place.question:
             place.woken.wait()
         if place.question:
-            try:
-                self._answer(place.question)
-            finally:
-                self._hand_over()
-        return place.answer.result()
+            self._answer(place.question)
+        return place.answer.result() if place.answer.done() else self._answers([item])[0]
 
     def _answer(self, places: Sequence[_Place[Item, Answer]]) -> None:
-        """Ask one question; one that fails as a whole is asked item by item."""
+        """Ask one question; those of several that failed stay without an answer."""
         try:
-            answers = self._ask([place.item for place in places])
-        except Exception as error:
-            if len(places) > 1 and not isinstance(error, ServiceUnavailable):
-                for place in places:
-                    self._answer([place])
-                return
-            for place in places:
-                place.answer.set_exception(error)
-        else:
-            for place, answer in zip(places, answers, strict=True):
+            for place, answer in zip(
+                places, self._answers([one.item for one in places]), strict=True
+            ):
                 place.answer.set_result(answer)
-        for place in places:
-            place.woken.set()
+        except Exception as error:
+            if len(places) == 1 or isinstance(error, BusUnavailable):  # nobody would answer now
+                for place in places:
+                    place.answer.set_exception(error)
+        finally:
+            self._hand_over()
+            for place in places:
+                place.woken.set()
+
+    def _answers(self, items: list[Item]) -> Sequence[Answer]:
+        answers = self._ask(items)
+        if len(answers) != len(items):
+            raise ValueError(f"{len(answers)} answers for {len(items)} items")
+        return answers
 
     def _hand_over(self) -> None:
         """Let the one that waits longest ask for all that wait."""

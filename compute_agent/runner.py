@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from oslo_config import cfg
@@ -29,8 +29,7 @@ DESTROYERS = 2
 RETURNERS = 1
 PROGRESS_SECONDS = 1.0
 QUESTIONS, STEPS = 2, 50
-"""Calls of start, and of finish, at once; steps of one call. A conductor that hangs holds back
-what one of them is about."""
+"""Calls of start, and of finish, at once; steps of one call."""
 START_PAUSES = (0.2, 0.5, 1.0)
 LONGEST_PAUSE = 5.0
 LET_GO_SECONDS = 0.5
@@ -57,7 +56,7 @@ class Runner:
     ) -> None:
         self._identity = identity
         self._conductor = conductor
-        self._ask_to_start = Gatherer(conductor.start, QUESTIONS, STEPS)
+        self._ask_to_start = Gatherer(self._ask_for_work, QUESTIONS, STEPS)
         self._tell_ended = Gatherer(conductor.finish, QUESTIONS, STEPS)
         self._performer = performer
         self._slots = slots
@@ -101,7 +100,7 @@ class Runner:
 
     def offer(self, step: LiveStep) -> None:
         """Take on an accepted step, unless it is held already or nothing may be started now."""
-        if self._stopping.is_set() or not self._lease.is_valid():
+        if not self._may_start():
             return
         task = Task(step)
         with self._changed:
@@ -184,7 +183,7 @@ class Runner:
         """Ask for the work; None when it may not begin, which the next heartbeats sort out."""
         ref = self._ref(task)
         for pause in (*START_PAUSES, None):
-            if self._stopping.is_set() or not self._lease.is_valid():
+            if not self._may_start():
                 return None
             try:
                 answer = self._ask_to_start(ref)
@@ -198,6 +197,15 @@ class Runner:
                 return None
             self._stopping.wait(pause)
         return None
+
+    def _ask_for_work(self, refs: list[StepRef]) -> Sequence[WorkOrder | PaddockError]:
+        """What waited for its turn here may have come too late."""
+        if not self._may_start():
+            raise ServiceUnavailable("Nothing may be started on this host now.")
+        return self._conductor.start(refs)
+
+    def _may_start(self) -> bool:
+        return not self._stopping.is_set() and self._lease.is_valid()
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
         """Say how it ended until that is answered, or until this process ends."""
