@@ -17,7 +17,7 @@ from conductor.db.models import (
     Project,
     User,
 )
-from conductor.placement import candidates, claim_first
+from conductor.placement import candidates, claim_first, roomiest
 from conductor.policy import Policy
 from conductor.routing import Candidate, Route, Wish
 from conductor.tickets import ticket
@@ -76,14 +76,34 @@ class Creator:
 
 
 class Room:
-    """What is free for a request's instances; read once, since one may ask for many."""
+    """What is free for a request's instances; read once, since one may ask for many.
 
-    def __init__(self, hosts: list[Candidate], supply: addresses.Supply) -> None:
-        self.hosts = hosts
-        self.addresses = supply
+    :param wish: that of each of them
+    """
 
-    def take(self, name: str, wish: Wish) -> Candidate:
-        """Count an instance in on a host; gives the host."""
+    def __init__(self, turn: Turn, wish: Wish) -> None:
+        self.hosts = roomiest(turn, wish)
+        self.wish = wish
+        self.addresses = addresses.Supply(turn)
+        self._turn = turn
+
+    def claim(self, instance: Instance, action_id: str) -> Candidate:
+        """Claim room on a host for an instance; gives the host.
+
+        :raises NoValidHost: there is none
+        """
+        try:
+            name = self._claim(instance, action_id)
+        except NoValidHost:  # among the few that were read, or at all: only all of them say why
+            self.hosts = candidates(self._turn)
+            name = self._claim(instance, action_id)
+        return self._take(name)
+
+    def _claim(self, instance: Instance, action_id: str) -> str:
+        return claim_first(self._turn, instance, self.wish, action_id, _no_host, self.hosts)
+
+    def _take(self, name: str) -> Candidate:
+        wish = self.wish
         place = next(place for place, host in enumerate(self.hosts) if host.name == name)
         host = self.hosts[place]
         self.hosts[place] = replace(
@@ -132,7 +152,7 @@ def _first_wish(request: CreateRequest) -> AcceptRequest:
 def _write(turn: Turn, ctxt: RequestContext, order: Order) -> list[Ticket]:
     ids = list(zip(order.request.action_ids, order.request.instance_ids, strict=True))
     tickets: list[Ticket] = []
-    room = Room(candidates(turn), addresses.Supply(turn))
+    room = Room(turn, _wish(order))
     for index, (action_id, instance_id) in enumerate(ids[: order.count]):
         instance = _instance(turn, order, index, instance_id)
         try:
@@ -184,9 +204,8 @@ def _place(
     turn: Turn, ctxt: RequestContext, order: Order, instance: Instance, action_id: str, room: Room
 ) -> Ticket:
     """Claim a host for one instance and write its rows."""
-    wish = _wish(order)
-    instance.host = claim_first(turn, instance, wish, action_id, _no_host, room.hosts)
-    host = room.take(instance.host, wish)
+    host = room.claim(instance, action_id)
+    instance.host = host.name
     instance.zone = host.zone
     instance.busy = action_id
     turn.add(instance)

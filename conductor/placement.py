@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import bindparam, select
 
 from conductor import claims
 from conductor.db.models import Aggregate, Host, Instance, Leftover, Step
 from conductor.plan import LIVE
 from conductor.routing import Candidate, Route, Wish, route
-from conductor.turn import Moved, Turn
+from conductor.turn import FRESH, Moved, Turn
 from paddock.actions import CLEANING
+
+FEW = 16
 
 
 def candidates(turn: Turn) -> list[Candidate]:
     """All hosts as routing sees them."""
     return [_candidate(turn, host) for host in turn.all(sa.select(Host).order_by(Host.name))]
+
+
+def roomiest(turn: Turn, wish: Wish) -> list[Candidate]:
+    """The open hosts with the most free memory where a wish may be fulfilled: a few, however many
+    there are. Routing has the last word, and :func:`candidates` those that are not among them.
+    """
+    names = {"zone": wish.zone, "host": wish.host}
+    asked = {name: value for name, value in names.items() if value is not None}
+    values = {**asked, "ratio": turn.conf.memory_ratio}
+    query = _roomiest(tuple(asked))
+    rows = turn.session.execute(query, values, execution_options=FRESH).tuples()
+    return [_candidate(turn, host) for (host,) in rows]
+
+
+@functools.cache
+def _roomiest(asked: tuple[str, ...]) -> sa.Select[tuple[Host]]:
+    """Made once: it takes longer to make than to run."""
+    columns: dict[str, Any] = {"zone": Host.zone, "host": Host.name}
+    free = Host.memory_mb * bindparam("ratio", type_=sa.Float) - Host.claimed_memory_mb
+    wanted = [columns[name] == bindparam(name, type_=sa.String) for name in asked]
+    query = select(Host).where(*claims.is_open(), *wanted)
+    return query.order_by(free.desc(), Host.name).limit(FEW)
 
 
 def _candidate(turn: Turn, host: Host) -> Candidate:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from conductor import claims
 from conductor.db.models import Action, Flavor, Image, Instance, Network, Port, Project
+from conductor.placement import FEW
 from paddock.actions import Seen
 from paddock.errors import (
     BadRequest,
@@ -19,6 +20,7 @@ from paddock.errors import (
     NoValidHost,
     QuotaExceeded,
 )
+from paddock.records import Resources
 from tests.fixtures.lab import Lab
 
 
@@ -261,3 +263,14 @@ def test_a_key_whose_answer_was_forgotten_makes_no_second_server(lab: Lab) -> No
 def test_many_at_once_are_spread_by_what_is_left(lab: Lab) -> None:
     tickets = lab.ledger.create(count=6)
     assert sorted(str(ticket.host) for ticket in tickets) == ["h1", "h1", "h2", "h2", "h3", "h3"]
+
+
+def test_a_host_is_found_behind_many_with_more_memory_that_cannot(lab: Lab) -> None:
+    for number in range(FEW):
+        roomy = Resources(vcpus=0, memory_mb=1 << 20, disk_gb=100)
+        lab.agents[f"r{number}"] = lab.boot(f"r{number}", resources=roomy)
+    flavor = lab.ledger.flavor(vcpus=8, memory_mb=6000)
+    hosts = {str(ticket.host) for ticket in lab.ledger.create(flavor_id=flavor, count=3)}
+    assert hosts == {"h1", "h2", "h3"}
+    with pytest.raises(NoValidHost, match=rf"memory \(3\); not enough vCPUs \({FEW}\)"):
+        lab.ledger.create(flavor_id=flavor)
