@@ -9,10 +9,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from conductor.db.models import Claim, Host, Instance
+from conductor.db.statements import Fact, More, Room, Values
 from conductor.turn import Turn
 
 COMPUTE = "compute"
 DISK = "disk"
+OPEN: Values = {"state": "up", "disabled": False, "forced_down": False, "paused": 0}
+"""What a host is that may get new instances."""
 
 
 def take(
@@ -33,22 +36,18 @@ def take(
     vcpus, memory = (instance.vcpus, instance.memory_mb) if COMPUTE in kinds else (0, 0)
     disk = instance.disk_gb if DISK in kinds else 0
     conf = turn.conf
-    room = [] if zone is None else [Host.zone == zone]
+    facts: list[Fact] = [{"name": host}, OPEN, *([] if zone is None else [{"zone": zone}])]
     if COMPUTE in kinds:
-        room.append(Host.claimed_vcpus + vcpus <= Host.vcpus * conf.cpu_ratio)
-        room.append(Host.claimed_memory_mb + memory <= Host.memory_mb * conf.memory_ratio)
+        facts.append(Room("claimed_vcpus", vcpus, "vcpus", conf.cpu_ratio))
+        facts.append(Room("claimed_memory_mb", memory, "memory_mb", conf.memory_ratio))
     if DISK in kinds:
-        room.append(Host.claimed_disk_gb + disk <= Host.disk_gb * conf.disk_ratio)
-    taken = turn.change(
-        Host,
-        Host.name == host,
-        *is_open(),
-        *room,
-        claimed_vcpus=Host.claimed_vcpus + vcpus,
-        claimed_memory_mb=Host.claimed_memory_mb + memory,
-        claimed_disk_gb=Host.claimed_disk_gb + disk,
-    )
-    if not taken:
+        facts.append(Room("claimed_disk_gb", disk, "disk_gb", conf.disk_ratio))
+    more = {
+        "claimed_vcpus": More(vcpus),
+        "claimed_memory_mb": More(memory),
+        "claimed_disk_gb": More(disk),
+    }
+    if not turn.change(Host, *facts, **more):
         return False
     for kind in kinds:
         turn.add(_claim(instance, host, kind, action_id))
@@ -62,20 +61,15 @@ def take_back(turn: Turn, instance: Instance, host: str) -> None:
     turn.add(_claim(instance, host, COMPUTE, instance.last_action))
     turn.change(
         Host,
-        Host.name == host,
-        claimed_vcpus=Host.claimed_vcpus + instance.vcpus,
-        claimed_memory_mb=Host.claimed_memory_mb + instance.memory_mb,
+        {"name": host},
+        claimed_vcpus=More(instance.vcpus),
+        claimed_memory_mb=More(instance.memory_mb),
     )
 
 
 def is_open() -> tuple[sa.ColumnElement[bool], ...]:
-    """The facts of a host that may get new instances."""
-    return (
-        Host.state == "up",
-        Host.disabled.is_(False),
-        Host.forced_down.is_(False),
-        Host.paused == 0,
-    )
+    """In SQL: the host may get new instances."""
+    return tuple(getattr(Host, name) == value for name, value in OPEN.items())
 
 
 def _claim(instance: Instance, host: str, kind: str, action_id: str | None) -> Claim:
@@ -109,13 +103,13 @@ def release(turn: Turn, instance_id: str, host: str | None = None, kind: str | N
 
 
 def _give_back(turn: Turn, claim: Claim) -> None:
-    name, vcpus, memory, disk = claim.host, claim.vcpus, claim.memory_mb, claim.disk_gb
+    name = claim.host
     facts = (Claim.instance_id == claim.instance_id, Claim.host == name, Claim.kind == claim.kind)
     if turn.drop(Claim, *facts):
         turn.change(
             Host,
-            Host.name == name,
-            claimed_vcpus=Host.claimed_vcpus - vcpus,
-            claimed_memory_mb=Host.claimed_memory_mb - memory,
-            claimed_disk_gb=Host.claimed_disk_gb - disk,
+            {"name": name},
+            claimed_vcpus=More(-claim.vcpus),
+            claimed_memory_mb=More(-claim.memory_mb),
+            claimed_disk_gb=More(-claim.disk_gb),
         )

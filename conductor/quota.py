@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from conductor.db.models import Flavor, Instance, Project
+from conductor.db.statements import More, Room
 from conductor.turn import Turn
 from paddock.errors import QuotaExceeded
 
@@ -38,30 +37,22 @@ def fitting(turn: Turn, project_id: str, flavor: Flavor, least: int, most: int) 
 def take(turn: Turn, project_id: str, count: int, vcpus: int, memory_mb: int) -> None:
     """Count new instances of one size; Moved when the quota's room has gone meanwhile."""
     conf = turn.conf
-    turn.must(
-        Project,
-        Project.id == project_id,
-        _within(Project.used_instances, count, conf.quota_instances),
-        _within(Project.used_cores, count * vcpus, conf.quota_cores),
-        _within(Project.used_memory_mb, count * memory_mb, conf.quota_memory_mb),
-        used_instances=Project.used_instances + count,
-        used_cores=Project.used_cores + count * vcpus,
-        used_memory_mb=Project.used_memory_mb + count * memory_mb,
-    )
-
-
-def _within(
-    used: sa.orm.InstrumentedAttribute[int], more: int, limit: int
-) -> sa.ColumnElement[bool]:
-    return sa.true() if limit < 0 else used + more <= limit
+    limits = {
+        "used_instances": (count, conf.quota_instances),
+        "used_cores": (count * vcpus, conf.quota_cores),
+        "used_memory_mb": (count * memory_mb, conf.quota_memory_mb),
+    }
+    room = [Room(name, more, None, limit) for name, (more, limit) in limits.items() if limit >= 0]
+    counts = {name: More(more) for name, (more, _) in limits.items()}
+    turn.must(Project, {"id": project_id}, *room, **counts)
 
 
 def release(turn: Turn, instance: Instance) -> None:
     """Count a deleted instance no longer."""
     turn.change(
         Project,
-        Project.id == instance.project_id,
-        used_instances=Project.used_instances - 1,
-        used_cores=Project.used_cores - instance.vcpus,
-        used_memory_mb=Project.used_memory_mb - instance.memory_mb,
+        {"id": instance.project_id},
+        used_instances=More(-1),
+        used_cores=More(-instance.vcpus),
+        used_memory_mb=More(-instance.memory_mb),
     )

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, exists, insert, literal, select, update
@@ -26,32 +26,87 @@ class There:
     values: Values
 
 
-Named = Values | There
+@dataclass(frozen=True)
+class Room:
+    """A fact: what is used and so much more is no more than there is.
+
+    :ivar used: the name of the column that counts what is used
+    :ivar more: how much more
+    :ivar of: the name of the column with what there is; without one, there is ``times``
+    :ivar times: how many times that column's value may be used
+    """
+
+    used: str
+    more: int
+    of: str | None
+    times: float
+
+
+@dataclass(frozen=True)
+class More:
+    """A value: what the column has and so much more, or less, when it is negative.
+
+    Not for a row that was read: it would not have the sum.
+    """
+
+    count: int
+
+
+Named = Values | There | Room
 """A fact by names; a tuple has the values that are as good as each other."""
 Fact = sa.ColumnElement[bool] | Named
-Shape = tuple[type[Base] | None, tuple[tuple[str, int | None], ...]]
-"""Of which other table a fact is, and of its columns, by name, how many values each is compared
-with; None for NULL."""
+_NAMED = (Mapping, There, Room)
+
+
+class Compared(NamedTuple):
+    """The shape of a fact that names columns' values.
+
+    :ivar of: of which other table the fact is
+    :ivar columns: by name, how many values each is compared with; None for NULL
+    """
+
+    of: type[Base] | None
+    columns: tuple[tuple[str, int | None], ...]
+
+
+class Bounded(NamedTuple):
+    """The shape of :class:`Room`."""
+
+    used: str
+    of: str | None
+
+
+Shape = Compared | Bounded
 Bind = Callable[[Any], Any]
-"""Gives what a column is compared with."""
+"""Gives what stands for a fact's next value, which is of that SQL type."""
 
 
 def make_update(
     kind: type[Base], facts: Iterable[Fact], values: Values
 ) -> tuple[sa.Update, dict[str, Any]]:
     """The UPDATE of the rows for which all facts hold, and its parameters."""
-    named = [fact for fact in facts if isinstance(fact, Mapping | There)]
-    others = [fact for fact in facts if not isinstance(fact, Mapping | There)]
+    named = [fact for fact in facts if isinstance(fact, _NAMED)]
+    others = [fact for fact in facts if not isinstance(fact, _NAMED)]
     shapes = tuple(map(_shape_of, named))
     compared = list(_compared(named))
     if others or any(map(_is_sql, values.values())):
         literals = iter(compared)
         others += _conditions(kind, shapes, lambda _: next(literals))
-        made = sa.update(kind).where(*others).values(**values)
+        made = sa.update(kind).where(*others).values(**_sums(kind, values))
         return made.execution_options(synchronize_session=False), {}
-    parameters = {f"new_{name}": value for name, value in values.items()}
+    more = frozenset(name for name, value in values.items() if isinstance(value, More))
+    parameters = {
+        f"new_{name}": value.count if name in more else value for name, value in values.items()
+    }
     parameters |= {f"fact_{place}": value for place, value in enumerate(compared)}
-    return _update(kind, shapes, tuple(values)), parameters
+    return _update(kind, shapes, tuple(values), more), parameters
+
+
+def _sums(kind: type[Base], values: Values) -> dict[str, Any]:
+    return {
+        name: getattr(kind, name) + value.count if isinstance(value, More) else value
+        for name, value in values.items()
+    }
 
 
 def make_insert(row: Base) -> tuple[sa.Insert, dict[str, Any]]:
@@ -94,25 +149,39 @@ def _new(kind: type[Base], names: Iterable[str]) -> dict[str, sa.BindParameter[A
 
 
 @functools.cache
-def _update(kind: type[Base], shapes: tuple[Shape, ...], changed: tuple[str, ...]) -> sa.Update:
-    places = itertools.count()
+def _update(
+    kind: type[Base], shapes: tuple[Shape, ...], changed: tuple[str, ...], more: frozenset[str]
+) -> sa.Update:
+    places, columns = itertools.count(), sa.inspect(kind).columns
     conditions = _conditions(
-        kind, shapes, lambda column: bindparam(f"fact_{next(places)}", type_=column.type)
+        kind, shapes, lambda type_: bindparam(f"fact_{next(places)}", type_=type_)
     )
     made = update(kind.__table__).where(*conditions)  # type: ignore[arg-type]
-    return made.values(_new(kind, changed))
+    new = _new(kind, changed)
+    return made.values(new | {name: columns[name] + new[name] for name in more})
 
 
 def _conditions(
     kind: type[Base], shapes: Iterable[Shape], bind: Bind
 ) -> Iterator[sa.ColumnElement[bool]]:
-    for of, compared in shapes:
-        columns = sa.inspect(of or kind).columns
-        facts = [_compare(columns[name], count, bind) for name, count in compared]
-        if of is None:
+    for shape in shapes:
+        if isinstance(shape, Bounded):
+            yield _bound(kind, shape, bind)
+            continue
+        columns = sa.inspect(shape.of or kind).columns
+        facts = [_compare(columns[name], count, bind) for name, count in shape.columns]
+        if shape.of is None:
             yield from facts
         else:
-            yield exists(select(literal(1)).select_from(of.__table__).where(*facts))
+            yield exists(select(literal(1)).select_from(shape.of.__table__).where(*facts))
+
+
+def _bound(kind: type[Base], shape: Bounded, bind: Bind) -> sa.ColumnElement[bool]:
+    columns = sa.inspect(kind).columns
+    used = columns[shape.used]
+    wanted, times = used + bind(used.type), bind(sa.Float())  # a column's INTEGER would round it
+    bound: sa.ColumnElement[bool] = wanted <= (columns[shape.of] * times if shape.of else times)
+    return bound
 
 
 def _compare(column: Any, count: int | None, bind: Bind) -> sa.ColumnElement[bool]:
@@ -120,15 +189,17 @@ def _compare(column: Any, count: int | None, bind: Bind) -> sa.ColumnElement[boo
     if count is None:
         fact = column.is_(None)
     elif count == 1:
-        fact = column == bind(column)
+        fact = column == bind(column.type)
     else:
-        fact = column.in_([bind(column) for _ in range(count)])
+        fact = column.in_([bind(column.type) for _ in range(count)])
     return fact
 
 
 def _shape_of(fact: Named) -> Shape:
+    if isinstance(fact, Room):
+        return Bounded(fact.used, fact.of)
     of = fact.kind if isinstance(fact, There) else None
-    return of, tuple((name, _count(value)) for name, value in _values_of(fact).items())
+    return Compared(of, tuple((name, _count(value)) for name, value in _values_of(fact).items()))
 
 
 def _count(value: Any) -> int | None:
@@ -139,6 +210,9 @@ def _count(value: Any) -> int | None:
 
 def _compared(facts: Iterable[Named]) -> Iterator[Any]:
     for fact in facts:
+        if isinstance(fact, Room):
+            yield from (fact.more, fact.times)
+            continue
         for value in _values_of(fact).values():
             if isinstance(value, tuple):
                 yield from value
@@ -146,7 +220,7 @@ def _compared(facts: Iterable[Named]) -> Iterator[Any]:
                 yield value
 
 
-def _values_of(fact: Named) -> Values:
+def _values_of(fact: Values | There) -> Values:
     return fact.values if isinstance(fact, There) else fact
 
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from conductor.db.models import Aggregate, Base, Host, Query, Step
-from conductor.db.statements import Fact, There, make_insert, make_update
+from conductor.db.statements import Fact, More, Room, There, make_insert, make_update
 from tests.fixtures.ledger import START
 
 KEYS = {"action_id": "a", "instance_id": "i", "kind": "pause", "host": "h1", "created_at": START}
@@ -90,6 +90,42 @@ def test_a_value_may_be_an_expression(connection: sa.Connection) -> None:
     statement, parameters = make_update(Step, ({"id": "s1"},), {"attempt": Step.attempt + 1})
     assert connection.execute(statement, parameters).rowcount == 1
     assert connection.scalar(sa.select(Step.attempt).where(Step.id == "s1")) == 2
+
+
+@pytest.mark.parametrize("others", [(), (Step.attempt == 1,)])
+def test_a_value_may_be_more_or_less_than_it_was(
+    connection: sa.Connection, others: tuple[Fact, ...]
+) -> None:
+    for count in (5, -2):
+        more = {"done": More(count), "reason": "new"}
+        assert connection.execute(*make_update(Step, ({"id": "s1"}, *others), more)).rowcount == 1
+    rows = connection.execute(sa.select(Step.done, Step.reason).order_by(Step.id))
+    assert [tuple(row) for row in rows] == [(0, None), (3, "new"), (0, None)]
+
+
+ROOM = [
+    (Room("done", 4, "total", 1.5), True),
+    (Room("done", 5, "total", 1.5), False),
+    (Room("done", 8, None, 10), True),
+    (Room("done", 9, None, 10), False),
+]
+
+
+@pytest.mark.parametrize("others", [(), (Step.attempt == 1,)])
+@pytest.mark.parametrize(("room", "is_there"), ROOM)
+def test_room_is_there_up_to_so_many_times_the_size(
+    connection: sa.Connection, room: Room, is_there: bool, others: tuple[Fact, ...]
+) -> None:
+    connection.execute(*make_update(Step, ({"id": "s1"},), {"done": 2, "total": 4}))
+    assert changed(connection, {"id": "s1"}, room, *others) == is_there
+
+
+def test_counting_is_made_once_whatever_the_counts() -> None:
+    one, _ = make_update(Step, (Room("done", 1, "total", 1.5),), {"done": More(1)})
+    other, _ = make_update(Step, (Room("done", 2, "total", 4),), {"done": More(-2)})
+    assert one is other
+    assert make_update(Step, (Room("done", 1, "total", 1.5),), {"done": 1})[0] is not one
+    assert make_update(Step, (Room("done", 1, None, 1.5),), {"done": More(1)})[0] is not one
 
 
 def test_an_inserted_row_has_its_defaults_at_once() -> None:
