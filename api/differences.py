@@ -86,6 +86,7 @@ ROWS: tuple[Row, ...] = (
     Added((2, 55), "flavor", ("description",)),
     Added((2, 55), "flavor-create", ("description",)),
     Served("flavor-update", since=(2, 55)),
+    Added((2, 56), "server-migrate", ("host",)),
     Removed((2, 57), "server-create", ("personality",)),
     Added((2, 58), "instance-action", ("updated_at",)),
     Added((2, 58), "instance-actions?", ("limit", "marker", "changes-since")),

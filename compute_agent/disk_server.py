@@ -30,6 +30,7 @@ from compute_agent.epoch import Identity
 from compute_agent.room import Room
 from compute_agent.sparse import data_size
 from paddock import tickets
+from paddock.actions import ALIVE
 from paddock.certificates import read
 from paddock.clients import ConductorClient
 from paddock.drafts import refuse_shared
@@ -100,6 +101,8 @@ class DiskServer:
         disk = self._conductor.open_disk(host, epoch, ticket)
         if not isinstance(self._driver, DiskMover):
             raise HypervisorError("This host gives no disks.")
+        if self._driver.seen(disk.instance_id) in ALIVE:
+            raise HypervisorError("The guest runs, so its disk is not still.")
         return self._driver.open_disk(disk.instance_id, disk.generation)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conductor import claims, deletion, giving_up, leftovers, plan, power_on
+from conductor import claims, deletion, giving_up, leftovers, migration, plan, power_on
 from conductor.checks import Case
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.db.statements import There
@@ -41,6 +41,7 @@ def begin(case: Case) -> Ticket:
         "delete": _delete,
         "forceDelete": _delete,
         "vm-poweron": _power_on,
+        migration.VERB: _migrate,
     }
     return verbs.get(case.action.verb, _work)(case)
 
@@ -71,7 +72,10 @@ def _hold(case: Case) -> Action:
 
 def _note(case: Case, status: str) -> Action:
     turn, read = case.turn, case.instance
-    before = ("vm_state", "power_state", "host", "disk_host", "disk_generation", "zone")
+    before = (
+        "vm_state", "power_state", "host", "disk_host", "generation", "disk_generation", "zone",
+        "last_action",
+    )  # fmt: skip
     action = Action(
         id=case.request.action_id,
         instance_id=read.id,
@@ -139,6 +143,12 @@ def _power_on(case: Case) -> Ticket:
     return _ticket(case, plan.insert(case.turn, action, steps))
 
 
+def _migrate(case: Case) -> Ticket:
+    action = _hold(case)
+    steps = migration.place(case.turn, case.instance, action)
+    return _ticket(case, plan.insert(case.turn, action, steps))
+
+
 # --- what ends at once or ends what is going on
 
 
@@ -170,7 +180,9 @@ def _change_lock(
 
 def _delete(case: Case) -> Ticket:
     action = _hold(case)
-    _, ended = supersede(case.turn, case.instance, case.request.verb, cleanup=True)
+    live, ended = supersede(case.turn, case.instance, case.request.verb, cleanup=True)
+    if live is not None and live.verb == migration.VERB:
+        migration.give_way(case.turn, ended)
     return _ticket(case, deletion.destroy(case.turn, case.instance, action, ended))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conductor import claims, deletion, leftovers, observations, plan
+from conductor import claims, deletion, leftovers, migration, observations, plan
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.giving_up import give_up
 from conductor.moments import iso
@@ -30,7 +30,7 @@ def succeed(turn: Turn, step: Step) -> None:
         return
     waiting = _waiting(turn, action)
     is_done = not waiting or waiting[0].kind in CLEANING
-    changes = _new_place(turn, step, instance)
+    changes = _new_place(turn, step, action, instance)
     if is_done:
         changes |= _success(turn, action, instance)
     _lock(turn, instance, action, False, **changes)
@@ -94,8 +94,10 @@ def _waiting(turn: Turn, action: Action) -> list[Step]:
     return turn.all(query.order_by(Step.ordinal))
 
 
-def _new_place(turn: Turn, step: Step, instance: Instance) -> dict[str, Any]:
+def _new_place(turn: Turn, step: Step, action: Action, instance: Instance) -> dict[str, Any]:
     """Where the disk lies when a step has succeeded."""
+    if action.verb == migration.VERB:
+        return migration.arrive(turn, step, instance)
     if not _has_moved(step, instance):
         return {}
     host = turn.get(Host, step.host)

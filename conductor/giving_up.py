@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conductor import claims, leftovers
+from conductor import claims, leftovers, migration
 from conductor.db.models import Action, Instance, Step
 from conductor.turn import Turn
 from paddock.actions import LAUNCHING, Seen, StepKind
@@ -23,6 +23,8 @@ def give_up(turn: Turn, instance: Instance, action: Action, seen: Seen | None) -
     """
     query = sa.select(Step).where(Step.action_id == action.id).order_by(Step.ordinal)
     steps = turn.all(query)
+    if action.verb == migration.VERB:
+        return migration.stay(turn, instance, action, steps[0])
     launch = next((step for step in steps if step.kind in LAUNCHING), None)
     if launch is None:
         return {}

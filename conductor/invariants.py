@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from conductor import migration
 from conductor.db.models import Action, Claim, Host, Instance, Leftover, Port, Project, Step
 from conductor.plan import LIVE, UNDONE
 from paddock.actions import CLEANING, LAUNCHING, PowerState, VmState
@@ -129,9 +130,12 @@ def _claims_without_owner() -> Rule:
 
 
 def _claims_twice() -> Rule:
+    """A machine that moves without running has room where it comes from until it has arrived."""
+    moving = (Action.verb == migration.VERB, Action.status.in_(LIVE))
     query = (
         sa.select(Claim.instance_id)
         .where(Claim.kind == "compute")
+        .where(Claim.instance_id.not_in(sa.select(Action.instance_id).where(*moving)))
         .group_by(Claim.instance_id)
         .having(sa.func.count() > 1)
     )

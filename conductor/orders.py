@@ -37,8 +37,14 @@ def _disk_generation(step: Step, action: Action, instance: Instance) -> int:
     if step.kind == StepKind.LAUNCH and step.host != instance.disk_host:
         return instance.generation
     if step.kind == StepKind.DISCARD:
-        return int(action.before["disk_generation"])
+        return _last_before(action)
     return instance.disk_generation
+
+
+def _last_before(action: Action) -> int:
+    """The highest generation that anything has which an action's move leaves behind."""
+    before = action.before
+    return int(before.get("generation", before["disk_generation"]))
 
 
 def images(turn: Turn, action: Action, instance: Instance) -> list[ImageSpec]:

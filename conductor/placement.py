@@ -132,10 +132,13 @@ def claim_first(
     hosts = candidates(turn) if known is None else known
     found, zones = route(wish, hosts), {host.name: host.zone for host in hosts}
     for host in found.hosts:
-        here = host == wish.disk_host
-        kinds = (claims.COMPUTE,) if here else (claims.COMPUTE, claims.DISK)
-        if claims.take(turn, instance, host, kinds, action_id, zones[host]):
+        if claims.take(turn, instance, host, _kinds(wish, host), action_id, zones[host]):
             return host
     if found.hosts:
         raise Moved
     raise refuse(found)
+
+
+def _kinds(wish: Wish, host: str) -> tuple[str, ...]:
+    compute = (claims.COMPUTE,) if wish.runs else ()
+    return compute if host == wish.disk_host else (*compute, claims.DISK)

@@ -23,7 +23,7 @@ def place(turn: Turn, instance: Instance, action: Action, refusal: type[PaddockE
     zone = action.params.get("availability_zone")
     if zone is not None and not zone_exists(turn, zone):
         raise refusal(f"availability_zone: The zone {zone} does not exist.")
-    _check_launch_is_known(turn, instance)
+    check_launch_is_known(turn, instance)
     source = turn.get(Host, str(instance.disk_host))
     if source is None or not is_up(source):
         raise refusal(_without_disk(instance))
@@ -58,7 +58,8 @@ def _wish(turn: Turn, instance: Instance, zone: str | None, source: Host) -> Wis
     )
 
 
-def _check_launch_is_known(turn: Turn, instance: Instance) -> None:
+def check_launch_is_known(turn: Turn, instance: Instance) -> None:
+    """Raise HostUnavailable while a host has not said what became of the last launch."""
     for row in leftovers.of_instance(turn, instance.id, leftovers.GUEST):
         raise HostUnavailable(
             f"Host {row.host} has not reported yet what became of the last launch of instance "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 
-from conductor import claims, plan, power_on
+from conductor import claims, migration, plan, power_on
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.placement import claim_first, dead
 from conductor.routing import Route, Wish
@@ -51,6 +51,8 @@ def reroute(turn: Turn, step: Step) -> None:
     claims.release(turn, instance.id, step.host)
     if action.verb == "create":
         steps = _place(turn, instance, action)
+    elif action.verb == migration.VERB:
+        steps = migration.place(turn, instance, action)
     else:
         steps = power_on.place(turn, instance, action, ZoneUnavailable)
     plan.replace(turn, action, step, steps)

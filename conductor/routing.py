@@ -31,6 +31,8 @@ class Wish:
         no further room for the disk, and other hosts must be able to move disks
     :ivar disk_moves: whether that host gives its disks to others
     :ivar barred: hosts that cannot have this machine until they have cleaned up after it
+    :ivar leaves: whether any host but the disk's own will do
+    :ivar runs: whether it needs its vCPUs and memory there, too
     """
 
     vcpus: int
@@ -41,6 +43,8 @@ class Wish:
     disk_host: str | None = None
     disk_moves: bool = True
     barred: frozenset[str] = frozenset()
+    leaves: bool = False
+    runs: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def _objection(wish: Wish, host: Candidate) -> str | None:
     objections = {
         "in another zone": wish.zone is not None and host.zone != wish.zone,
         "another host than the one asked for": wish.host is not None and host.name != wish.host,
+        "the host that it leaves": here and wish.leaves,
         "down": not host.up,
         "disabled": host.disabled,
         "paused": host.paused,
@@ -90,8 +95,8 @@ def _objection(wish: Wish, host: Candidate) -> str | None:
         "cannot move disks": wish.disk_host is not None
         and not here
         and not (wish.disk_moves and "move" in host.capabilities),
-        "not enough vCPUs": host.free_vcpus < wish.vcpus,
-        "not enough memory": host.free_memory_mb < wish.memory_mb,
+        "not enough vCPUs": wish.runs and host.free_vcpus < wish.vcpus,
+        "not enough memory": wish.runs and host.free_memory_mb < wish.memory_mb,
         "not enough disk": not here and host.free_disk_gb < wish.disk_gb,
     }
     return next((reason for reason, holds in objections.items() if holds), None)

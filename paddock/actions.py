@@ -135,6 +135,9 @@ _ROWS = (
     Action("vm-poweron", "vm-poweron", _states(_S.POWERED_OFF), "powering-on", _S.ACTIVE,
            PowerState.RUNNING, None, (_K.FETCH, _K.LAUNCH, _K.DISCARD), "paddock:servers:poweron",
            deadline=180, power_errors=True),
+    Action("migrate", "migrate", _states(_S.STOPPED, _S.POWERED_OFF), "resize_migrating", None,
+           None, None, (_K.FETCH, _K.DISCARD), "os_compute_api:os-migrate-server:migrate", "move",
+           deadline=180),
     Action("os-stop", "stop", _states(_S.ACTIVE, _S.ERROR), "powering-off", _S.STOPPED,
            PowerState.SHUTDOWN, None, (_K.STOP,), f"{_SERVERS}:stop", deadline=180),
     Action("os-start", "start", _states(_S.STOPPED), "powering-on", _S.ACTIVE,
@@ -226,26 +229,32 @@ _STATUS = {
 }
 
 
-REBOOTS = {"rebooting": "REBOOT", "rebooting_hard": "HARD_REBOOT"}
+TASKS_SHOWN = {
+    "rebooting": "REBOOT",
+    "rebooting_hard": "HARD_REBOOT",
+    "resize_migrating": "RESIZE",
+}
 """task_states that show over the states of a machine that is or was up."""
-_COVERED = (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED)
+_COVERED = (
+    VmState.ACTIVE, VmState.STOPPED, VmState.POWERED_OFF, VmState.PAUSED, VmState.SUSPENDED,
+)  # fmt: skip
 
 
 def status_of(vm_state: str, task_state: str | None) -> str:
     """Nova's ``status`` of an instance with these states."""
-    if vm_state in _COVERED and task_state in REBOOTS:
-        return REBOOTS[task_state]
+    if vm_state in _COVERED and task_state in TASKS_SHOWN:
+        return TASKS_SHOWN[task_state]
     return _STATUS.get(VmState(vm_state), "UNKNOWN")
 
 
 def states_of(status: str) -> frozenset[tuple[VmState, str | None]]:
     """The pairs of vm_state and task_state that show as this ``status``; empty when nothing does.
 
-    None as task_state stands for all that are not in :data:`REBOOTS`.
+    None as task_state stands for all that are not in :data:`TASKS_SHOWN`.
     """
     return frozenset(
         (state, task)
         for state in VmState
-        for task in (None, *REBOOTS)
+        for task in (None, *TASKS_SHOWN)
         if status_of(state, task) == status.upper()
     )

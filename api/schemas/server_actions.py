@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from api.schemas.common import (
     END,
+    HOST,
     JSON,
     NOTHING,
     REASON,
@@ -57,6 +58,9 @@ VERBS: dict[str, Verb] = {
         *_plain("vm-poweroff", "os-stop", "os-start", "pause", "unpause", "suspend", "resume"),
         *_plain("unlock", "forceDelete"),
         Verb("vm-poweron", _ZONE_CHOICE, "vm-poweron"),
+        Verb("migrate", record({"host": nullable(HOST), "availability_zone": nullable(ZONE)},
+                               type=["object", "null"], description="null or an object with host "
+                               "or availability_zone"), "migrate"),
         Verb("reboot", record({"type": one_of("SOFT", "HARD", "soft", "hard")},
                               ("type",)), "reboot"),
         Verb("lock", record({"locked_reason": nullable(REASON)}, type=["object", "null"],

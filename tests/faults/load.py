@@ -25,8 +25,8 @@ BY_STATE: dict[str, list[str]] = {
                "vm-poweroff", "lock"],
     "paused": ["unpause", "unpause", "suspend", "vm-poweroff", "reboot-hard"],
     "suspended": ["resume", "resume", "vm-poweroff"],
-    "stopped": ["os-start", "os-start", "reboot-hard", "vm-poweroff"],
-    "powered_off": ["vm-poweron", *2 * ["vm-poweron az1", "vm-poweron az2"], "os-start"],
+    "stopped": ["os-start", "os-start", "reboot-hard", "vm-poweroff", "migrate"],
+    "powered_off": ["migrate", "vm-poweron", *2 * ["vm-poweron az1", "vm-poweron az2"], "os-start"],
     "error": ["reboot-hard", "delete"],
     "building": ["delete"],
 }  # fmt: skip
@@ -163,7 +163,7 @@ class Load:
         self._do(chance, key, verb)
 
     def _do(self, chance: random.Random, key: str, verb: str) -> None:
-        client = self.admin if verb == "reset" else self.user
+        client = self.admin if verb in ("reset", "migrate") else self.user
         path = f"{COMPUTE}/servers/{key}"
         if verb == "delete":
             request = client.change("DELETE", path, None, verb)

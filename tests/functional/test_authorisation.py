@@ -23,10 +23,10 @@ from tests.fixtures.cloud import LATEST, Client, Cloud, credentials
 
 CALLERS = ("none", "broken", "expired", "disabled", "reader", "member", "other", "admin")
 TABLE: dict[str, str] = yaml.safe_load(Path(__file__).with_name("authorisation.yaml").read_text())
-POOL = 40
+POOL = 41
 """Servers of the demo project that are changed, one by each caller who may."""
 BEFORE = {"vm-poweron": "vm-poweroff", "os-start": "os-stop", "unpause": "pause",
-          "resume": "suspend"}  # fmt: skip
+          "migrate": "vm-poweroff", "resume": "suspend"}  # fmt: skip
 STATES = {"vm-poweroff": "powered_off", "os-stop": "stopped", "pause": "paused",
           "suspend": "suspended"}  # fmt: skip
 OLDER = ("/os-services/enable", "/os-services/disable", "/os-services/disable-log-reason",

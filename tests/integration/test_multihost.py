@@ -10,6 +10,7 @@ import uuid
 
 import pytest
 
+from devstack.cloud_user import COMPUTE
 from tests.fixtures.cloud import wait_for
 from tests.fixtures.multihost import DISK_PORT, MultihostLab, lab, multihost
 
@@ -96,6 +97,24 @@ def test_power_on_in_another_zone_takes_everything_along(lab: MultihostLab) -> N
     [disk] = new.disks(server.id)
     assert disk.stat().st_blocks * 512 < disk.stat().st_size / 4
     wait_for(lambda: not any(lab.cloud.claims(old.name).values()), "no claim there", SOON)
+
+
+def test_a_stopped_server_migrates_with_its_disk_and_addresses(lab: MultihostLab) -> None:
+    server = lab.booted("az1", "goes")
+    old, new = lab.hosts[str(server.host)], lab.hosts["h3"]
+    assert lab.do(server, "os-stop", "SHUTOFF").power_state == 4
+    assert old.domains(server.id)
+    path = f"{COMPUTE}/servers/{server.id}/action"
+    lab.admin.post(path, {"migrate": {"availability_zone": "az2"}})
+    moved = lab.cloud.wait_for(server.id, "SHUTOFF", SOON)
+    assert (moved.host, moved.zone, moved.power_state) == ("h3", "az2", 4)
+    wait_for(lambda: not old.disks(server.id), "end of the old disk", SOON)
+    assert old.domains(server.id) == new.domains(server.id) == []
+    wait_for(lambda: not any(lab.cloud.claims(old.name).values()), "no claim there", SOON)
+
+    again = lab.do(server, "os-start", "ACTIVE")
+    assert (again.host, again.mac, again.ip) == ("h3", server.mac, server.ip)
+    assert lab.hear(server, boots=2)["mark"] == "goes"
 
 
 def test_what_a_host_holds_opens_nothing_of_another_host(lab: MultihostLab) -> None:

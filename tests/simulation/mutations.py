@@ -143,7 +143,7 @@ MUTATIONS = (
              p.up_at_once, 135),
     # --- reconcile
     Mutation("busy ones judged", "reconcile touches nothing of an instance with a live action",
-             p.busy_judged, 237),
+             p.busy_judged, 407),
     Mutation("workers unseen", "nothing is settled of an instance that is worked on",
              a.workers_unseen, 2959),
     Mutation("bold reconciler", "a removal takes the instance's slot",
@@ -152,7 +152,7 @@ MUTATIONS = (
              a.all_removed, 116),
     Mutation("judged once", "what stays beside an old copy is judged when that is gone",
              p.judged_once, 20539),
-    Mutation("wrong keeper", "who keeps the machine is one table", p.wrong_keeper, 237),
+    Mutation("wrong keeper", "who keeps the machine is one table", p.wrong_keeper, 129),
     Mutation("copies forgotten", "what cannot be undone now is a leftover",
              p.kinds_unleft("disk"), 129),
     Mutation("leftovers bar nobody", "a host with leftovers cannot receive the instance",

@@ -17,6 +17,9 @@ EMPHASES: dict[str, dict[str, float]] = {
     "still": {"pause": 3, "unpause": 3, "suspend": 4, "resume": 4},
     "reboot": {"reboot-hard": 4, "reboot-soft": 4, "os-stop": 2, "os-start": 3},
 }
+MIGRATING = {"migrate": 8, "os-stop": 3, "vm-poweroff": 3, "os-start": 3, "vm-poweron": 3}
+"""Every eighth schedule's emphasis, whatever else is in it: those of the others stay as they are,
+and with them the seeds that notice mutations."""
 FAULTS = {
     "crash agent": 6,
     "fuse agent": 8,
@@ -109,7 +112,8 @@ def make(seed: int) -> Plan:
     )
     if seed % 12 == 3:
         made = replace(made, length=LONG_SECONDS)
-    return _with_story(source, made) if source.random() < TOLD else made
+    made = _with_story(source, made) if source.random() < TOLD else made
+    return replace(made, emphasis="migrate") if seed % 8 == 5 else made
 
 
 def _with_story(source: random.Random, plan: Plan) -> Plan:

@@ -14,10 +14,12 @@ from paddock.errors import PaddockError, ServiceUnavailable
 from paddock.records import AcceptRequest, CreateRequest, Ticket
 from tests.simulation.bus import Caller
 from tests.simulation.cloud import Cloud
-from tests.simulation.plan import EMPHASES
+from tests.simulation.plan import EMPHASES, MIGRATING
 
 TRIES = 4
 ODD = ("os-resetState", "delete", "lock", "unlock")
+MIGRATE = "migrate"
+FOR_ADMINISTRATORS = (*ODD, MIGRATE)
 STATE = "SELECT vm_state, zone FROM instances WHERE id = ?"
 MOVE = "move"
 """Asks to power on in another zone."""
@@ -38,11 +40,12 @@ class Users:
         on_refusal: Callable[[str, PaddockError], None],
     ) -> None:  # fmt: skip
         self._cloud = cloud
-        self._weights = EMPHASES[emphasis]
+        self._weights = EMPHASES.get(emphasis, MIGRATING)
         self._member, self._admin = contexts
         self._image, self._flavor = parts
         self._wrong = wrong
         self._on_refusal = on_refusal
+        self._verbs = [verb for verb in ACTIONS if verb != MIGRATE or verb in self._weights]
         self.instances: list[str] = []
         self.accepted: dict[str, str] = {}
         self.busy = 0
@@ -56,7 +59,11 @@ class Users:
         if not self.instances:
             return self.create(source)
         request = self._request(source, verb)
-        ctxt = self._admin if source.random() < 0.6 or request.verb in ODD else self._member
+        ctxt = (
+            self._admin
+            if source.random() < 0.6 or request.verb in FOR_ADMINISTRATORS
+            else self._member
+        )
         again = source.random() < 0.25
         self._begin(lambda: self._ask(ctxt, request, again, source))
         return None
@@ -92,7 +99,8 @@ class Users:
             row = ("", None)
         verb, params = verb or self._verb(source, row[0]), {}
         if verb == MOVE:
-            verb, params = "vm-poweron", {"availability_zone": "az2" if row[1] == "az1" else "az1"}
+            verb = MIGRATE if MIGRATE in self._weights and source.random() < 0.7 else "vm-poweron"
+            params = {"availability_zone": "az2" if row[1] == "az1" else "az1"}
         elif verb in ("vm-poweron", "os-start") and source.random() < 0.7:
             params = {"availability_zone": source.choice(["az1", "az2"])}
         if verb == "os-resetState":
@@ -106,8 +114,8 @@ class Users:
     def _verb(self, source: random.Random, state: str) -> str:
         """Mostly one that the instance's state allows, so that much happens."""
         if source.random() < 0.08:
-            return source.choice(sorted(ACTIONS.keys() - {"create"}))
-        fitting = [one.verb for one in ACTIONS.values() if one.allowed and state in one.allowed]
+            return source.choice(sorted({*self._verbs} - {"create"}))
+        fitting = [verb for verb in self._verbs if state in (ACTIONS[verb].allowed or ())]
         fitting += [verb for verb in self._weights if verb in ODD or verb in fitting]
         fitting.append("delete" if source.random() < 0.3 else source.choice(ODD))
         return source.choices(fitting, [self._weights.get(verb, 0.6) for verb in fitting])[0]
