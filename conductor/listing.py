@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from conductor.db.models import Action, Instance, Port
 from conductor.moments import read_iso
-from paddock.actions import TASKS_SHOWN, states_of
+from paddock.actions import REBOOTS, states_of
 from paddock.errors import BadRequest
 from paddock.records import Listing
 
-Order = list[tuple[str, bool]]
+Order = Sequence[tuple[str, bool]]
 Condition = sa.ColumnElement[bool]
 
 SORT_KEYS = {
@@ -69,7 +69,7 @@ def _status(value: Any) -> Condition:
         *(
             sa.and_(
                 Instance.vm_state == state.value,
-                task == shown if shown else task.not_in(list(TASKS_SHOWN)),
+                task == shown if shown else task.not_in(list(REBOOTS)),
             )
             for state, shown in pairs
         ),
@@ -170,10 +170,11 @@ def _filled(kind: Any, name: str) -> Any:
     return sa.func.coalesce(column, EPOCH if least is None else least)
 
 
-def after(keys: Order, marker: str, project_id: str | None) -> Condition:
+def after(keys: Order, marker: Any, project_id: Any) -> Condition:
     """Rows that come after the marker's row, compared within the database.
 
-    :param project_id: whose the marker's row must be; None: anybody's
+    :param marker: its id, or a parameter for it
+    :param project_id: whose the marker's row must be, or a parameter; None: anybody's
     """
     last = sa.alias(Instance.__table__, "marker")
     found: list[Condition] = []
@@ -181,7 +182,8 @@ def after(keys: Order, marker: str, project_id: str | None) -> Condition:
         same = [_filled(Instance, key) == _filled(last.c, key) for key, _ in keys[:place]]
         mine, theirs = _filled(Instance, name), _filled(last.c, name)
         found.append(sa.and_(*same, mine > theirs if ascending else mine < theirs))
-    known = [last.c.id == marker, *([last.c.project_id == project_id] if project_id else [])]
+    known = [last.c.id == marker]
+    known += [] if project_id is None else [last.c.project_id == project_id]
     return sa.select(last.c.id).where(*known, sa.or_(*found)).exists()
 
 

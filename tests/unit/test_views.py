@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from conductor.db.models import Host, Query
+from conductor.db.models import Host, Instance, Query
 from conductor.listing import like_pattern
 from paddock.actions import Seen
+from paddock.context import RequestContext
 from paddock.errors import BadRequest, Forbidden, HostUnavailable, NotFound
 from paddock.records import Listing, Observation
 from tests.fixtures.lab import Lab
@@ -98,6 +100,34 @@ def test_a_machine_is_listed_under_the_status_that_it_shows(
 def test_nonsense_in_a_listing_is_a_bad_request(lab: Lab, listing: Listing) -> None:
     with pytest.raises(BadRequest):
         lab.ledger.api.list_instances(lab.ledger.member, listing)
+
+
+def test_pages_of_one_order_are_each_callers_own(lab: Lab) -> None:
+    member, admin = lab.ledger.member, lab.ledger.admin
+    mine = sorted(lab.active() for _ in range(3))
+    (ticket,) = lab.ledger.create(admin)
+
+    def pages(ctxt: RequestContext, limit: int, **filters: Any) -> list[list[str]]:
+        found, marker = [["?"]], None
+        while found[-1]:
+            page = Listing(sort=[("id", "asc")], limit=limit, marker=marker, filters=filters)
+            found.append([one.id for one in lab.ledger.api.list_instances(ctxt, page)])
+            marker = found[-1][-1] if found[-1] else None
+        return found[1:-1]
+
+    assert pages(member, 2) == [mine[:2], mine[2:]]
+    assert pages(admin, 2) == [[ticket.instance_id]]
+    assert pages(admin, 9, all_tenants=True) == [sorted([*mine, ticket.instance_id])]
+    assert pages(member, 1) == [[vm] for vm in mine]
+    assert pages(member, 2, host="h1") == [mine[:2], mine[2:]]
+
+
+def test_what_an_agent_told_is_shown_also_if_it_is_no_number(lab: Lab) -> None:
+    vm = lab.active()
+    lab.ledger.change(Instance, vm, fault={"code": float("nan"), "message": "odd"})
+    fault = lab.ledger.show(vm).fault
+    assert fault is not None
+    assert math.isnan(fault["code"])
 
 
 @pytest.mark.parametrize(
