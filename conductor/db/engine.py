@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -70,11 +72,19 @@ def _sqlite(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa.Eng
         # The driver begins no transactions of its own, see _begin; it waits for locks in C.
         connect_args={"timeout": timeout, "isolation_level": None, "check_same_thread": False},
         hide_parameters=True,
+        json_deserializer=_read_json,
         **pool,
     )
     sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin)
     return engine.execution_options(**{_IMMEDIATE: True}), engine
+
+
+def _read_json(text: str | bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)  # in a fifth of the time
+    except msgspec.DecodeError:  # NaN, which only Python writes and reads
+        return json.loads(text)
 
 
 def _create_private(path: Path) -> None:
@@ -107,6 +117,7 @@ def _postgresql(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa
         url.set(drivername="postgresql+psycopg"),
         connect_args={"connect_timeout": max(2, round(timeout)), "options": options},
         hide_parameters=True,
+        json_deserializer=_read_json,
         **_pool(pool_size, timeout),
     )
     # At READ COMMITTED every statement has its own snapshot, so reads need no BEGIN and ROLLBACK.
@@ -133,6 +144,7 @@ def _mariadb(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa.En
             + ", ".join(f"{name}={value}" for name, value in settings.items()),
         },
         hide_parameters=True,
+        json_deserializer=_read_json,
         **_pool(pool_size, timeout),
     )
     return engine, engine
