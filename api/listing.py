@@ -77,8 +77,10 @@ def next_link(call: Call, path: str, marker: str) -> list[Document]:
 
 def links(call: Call, path: str) -> list[Document]:
     """The links of one thing: itself, and the same without the version."""
-    bookmark = call.base.rpartition("/v2")[0] or call.root
-    return [
-        {"rel": "self", "href": f"{call.base}{path}"},
-        {"rel": "bookmark", "href": f"{bookmark}{path}"},
-    ]
+    return [{"rel": "self", "href": f"{call.base}{path}"}, bookmark(call, path)]
+
+
+def bookmark(call: Call, path: str) -> Document:
+    """The link of one thing without the version."""
+    base = call.base.rpartition("/v2")[0] or call.root
+    return {"rel": "bookmark", "href": f"{base}{path}"}

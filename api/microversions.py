@@ -131,14 +131,14 @@ class Differences:
         for found in self._rows.values():
             found.sort(key=lambda row: row.version, reverse=True)
         self._hidden = functools.cache(self._find_hidden)
+        self._taken = functools.cache(self._find_taken)
 
     def shape(self, resource: str, document: dict[str, Any], version: Version) -> dict[str, Any]:
         """The document as that version has it; it is changed in place and returned."""
-        for row in self._rows.get(resource, ()):
+        for row in self._taken(resource, version):
             if isinstance(row, Changed):
-                if version < row.version:
-                    row.older(document)
-            elif (version < row.version) is isinstance(row, Added):
+                row.older(document)
+            else:
                 for name in row.fields:
                     document.pop(name, None)
         return document
@@ -163,11 +163,13 @@ class Differences:
         if not self.serves(operation, version):
             raise NotFound(f"Version {show(version)} of the API has no such resource.")
 
+    def _find_taken(self, resource: str, version: Version) -> list[Added | Removed | Changed]:
+        """What takes something from the newest document to have that version's."""
+        rows = self._rows.get(resource, ())
+        return [row for row in rows if (version >= row.version) is isinstance(row, Removed)]
+
     def _find_hidden(self, resource: str, version: Version) -> frozenset[str]:
+        taken = self._taken(resource, version)
         return frozenset(
-            name
-            for row in self._rows.get(resource, ())
-            if not isinstance(row, Changed)
-            if (version < row.version) is isinstance(row, Added)
-            for name in row.fields
+            name for row in taken if not isinstance(row, Changed) for name in row.fields
         )

@@ -5,17 +5,18 @@ Values are the conductor's names of the fields, if not said otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from paddock.records import InstanceRecord
 
 ROOT_DEVICE = "/dev/vda"
+_UNFIT = re.compile("[^a-z0-9]")
 
 
 def hostname_of(name: str) -> str:
     """The host name that a server of that name shows."""
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
-    return kept.strip("-")[:63] or "server"
+    return _UNFIT.sub("-", name.lower()).strip("-")[:63] or "server"
 
 
 _BOTH = {

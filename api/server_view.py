@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
 from api.call import Call, Document
-from api.listing import links
+from api.listing import bookmark, links
 from api.microversions import Differences
 from api.server_fields import ROOT_DEVICE, hostname_of
 from api.times import micros, seconds
@@ -25,24 +26,24 @@ def brief(call: Call, record: InstanceRecord) -> Document:
 def full(call: Call, record: InstanceRecord, differences: Differences) -> Document:
     """A server as ``call``'s version and roles see it."""
     status = status_of(record.vm_state, record.task_state)
-    document = (
-        brief(call, record)
-        | _common(call, record, status)
-        | {"flavor": differences.shape("server-flavor", _flavor(call, record), call.version)}
-        | _extensions(record)
-    )
+    document = brief(call, record)
+    document |= _common(call, record, status)
+    document["flavor"] = differences.shape("server-flavor", _flavor(call, record), call.version)
+    document |= _extensions(record)
     if status in WITH_PROGRESS:
         document["progress"] = record.progress
     if status in WITH_FAULT and record.fault:
         document["fault"] = _fault(call, record)
     hostname = {"OS-EXT-SRV-ATTR:hostname": hostname_of(record.name)}
     if call.is_admin:
-        document |= hostname | _for_admins(record)
+        document |= hostname
+        document |= _for_admins(record)
     else:
         document |= differences.shape("server-for-members", hostname, call.version)
     return differences.shape("server", document, call.version)
 
 
+@functools.lru_cache(maxsize=1024)
 def host_id(project_id: str, host: str | None) -> str:
     """What tells a project's hosts apart without naming them."""
     return hashlib.sha224(f"{project_id}{host}".encode()).hexdigest() if host else ""
@@ -56,7 +57,7 @@ def _common(call: Call, record: InstanceRecord, status: str) -> Document:
         "user_id": record.user_id,
         "metadata": record.metadata,
         "hostId": host_id(record.project_id, record.host),
-        "image": {"id": record.image_id, "links": links(call, image)[1:]}
+        "image": {"id": record.image_id, "links": [bookmark(call, image)]}
         if record.image_id
         else "",
         "created": seconds(record.created_at),
@@ -124,7 +125,7 @@ def _flavor(call: Call, record: InstanceRecord) -> Document:
     identifier = str(flavor.get("id", ""))
     return {
         "id": identifier,
-        "links": links(call, f"/flavors/{identifier}")[1:],
+        "links": [bookmark(call, f"/flavors/{identifier}")],
         "original_name": flavor.get("name", ""),
         "vcpus": flavor.get("vcpus", 0),
         "ram": flavor.get("memory_mb", 0),

@@ -18,12 +18,12 @@ def read_time(text: str) -> datetime.datetime:
 
 def seconds(text: str | None) -> str | None:
     """``2026-01-31T12:00:00Z``."""
-    return read_time(text).strftime("%Y-%m-%dT%H:%M:%SZ") if text else None
+    return f"{read_time(text).isoformat(timespec='seconds')[:19]}Z" if text else None
 
 
 def micros(text: str | None) -> str | None:
     """``2026-01-31T12:00:00.000000``."""
-    return read_time(text).strftime("%Y-%m-%dT%H:%M:%S.%f") if text else None
+    return read_time(text).isoformat(timespec="microseconds")[:26] if text else None
 
 
 def interval(query: dict[str, Any]) -> dict[str, Any]:
