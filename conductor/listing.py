@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from conductor.db.models import Action, Instance, Port
 from conductor.moments import read_iso
-from paddock.actions import REBOOTS, states_of
+from paddock.actions import TASKS_SHOWN, states_of
 from paddock.errors import BadRequest
 from paddock.records import Listing
 
@@ -69,7 +69,7 @@ def _status(value: Any) -> Condition:
         *(
             sa.and_(
                 Instance.vm_state == state.value,
-                task == shown if shown else task.not_in(list(REBOOTS)),
+                task == shown if shown else task.not_in(list(TASKS_SHOWN)),
             )
             for state, shown in pairs
         ),
