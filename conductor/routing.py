@@ -72,7 +72,7 @@ def route(wish: Wish, candidates: Iterable[Candidate]) -> Route:
     able: list[Candidate] = []
     reasons: Counter[str] = Counter()
     for candidate in candidates:
-        reason = _objection(wish, candidate)
+        reason = objection(wish, candidate)
         if reason is None:
             able.append(candidate)
         else:
@@ -81,7 +81,7 @@ def route(wish: Wish, candidates: Iterable[Candidate]) -> Route:
     return Route([host.name for host in able], dict(reasons))
 
 
-def _objection(wish: Wish, host: Candidate) -> str | None:
+def objection(wish: Wish, host: Candidate) -> str | None:
     """The first reason why the host cannot; the order is from the widest class to the narrowest."""
     here = host.name == wish.disk_host
     objections = {
