@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from conductor import aggregates, flavors, hosts, images, networks, step_tickets, zones
+from conductor import aggregates, drains, flavors, hosts, images, networks, step_tickets, zones
 from conductor.callers import check_current
 from conductor.identity import Identities
 from conductor.policy import Policy
@@ -27,6 +27,7 @@ _NOVA = "os_compute_api"
 _FLAVORS = f"{_NOVA}:flavors"
 _FLAVOR_MANAGE = f"{_NOVA}:os-flavor-manage"
 _AGGREGATES = f"{_NOVA}:os-aggregates"
+_DRAINS = "paddock:drains"
 _MEMBERS = {"add_host": "add_host", "remove_host": "remove_host", "metadata": "set_metadata"}
 
 
@@ -220,6 +221,29 @@ class CatalogEndpoint:
         """See CatalogClient."""
         rule = "paddock:services:resume"
         return self._change(ctxt, rule, lambda turn, _: hosts.resume(turn, key))
+
+    @expose
+    def list_drains(self, ctxt: Context, listing: Json) -> Any:
+        """See CatalogClient."""
+        page = read(listing, Listing)
+        return self._read(ctxt, f"{_DRAINS}:list", lambda turn, _: drains.list_page(turn, page))
+
+    @expose
+    def get_drains(self, ctxt: Context, key: str) -> Any:
+        """See CatalogClient."""
+        return self._read(ctxt, f"{_DRAINS}:show", lambda turn, _: drains.get(turn, key))
+
+    @expose
+    def create_drains(self, ctxt: Context, fields: Json) -> Any:
+        """See CatalogClient."""
+        rule = f"{_DRAINS}:create"
+        return self._change(ctxt, rule, lambda turn, asks: drains.create(turn, asks, fields))
+
+    @expose
+    def steer_drain(self, ctxt: Context, key: str, verb: str, params: Json) -> Any:
+        """See CatalogClient."""
+        rule = f"{_DRAINS}:steer"
+        return self._change(ctxt, rule, lambda turn, _: drains.steer(turn, key, verb, params))
 
     def _read(self, ctxt: Context, rule: str, fn: Callable[[Turn, RequestContext], Any]) -> Any:
         asks = self._caller(ctxt)

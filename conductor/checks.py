@@ -61,7 +61,14 @@ def check(turn: Turn, policy: Policy, ctxt: RequestContext, request: AcceptReque
     check_current(turn, ctxt)
     instance = find_instance(turn, policy, ctxt, request.instance_id)
     _check_policy(policy, ctxt, action, instance)
-    case = _case(turn, policy, ctxt, request, action, instance)
+    return examine(_case(turn, policy, ctxt, request, action, instance))
+
+
+def examine(case: Case) -> Case:
+    """The checks that are no question of who asks; gives the case back.
+
+    :raises PaddockError: the first refusal, in the order of the design
+    """
     for demand in (_unlocked, _open, _idle, _state, _host_up, _capable):
         demand(case)
     return case

@@ -15,6 +15,7 @@ from conductor.agent_endpoint import AgentEndpoint  # noqa: E402
 from conductor.catalog_endpoint import CatalogEndpoint  # noqa: E402
 from conductor.db import schema  # noqa: E402
 from conductor.db.session import Database  # noqa: E402
+from conductor.drainer import Drainer  # noqa: E402
 from conductor.identity import Identities  # noqa: E402
 from conductor.judgement import PROBES_PER_DEAD_TIME, Proof  # noqa: E402
 from conductor.ledger_endpoint import LedgerEndpoint  # noqa: E402
@@ -69,11 +70,13 @@ def build(conf: cfg.ConfigOpts, name: str, transport: rpc.Transport | None = Non
     agents = Agents(client)
     turns = Turns(database, conf, agents.hint)
     reaper = Reaper(turns, make_proof(conf, client, name), Pinger(turns, agents.ping))
+    drainer = Drainer(turns, conf.conductor.reaper_interval)
     presence = Presence(turns, conf.host, name, certificates=named(conf))
     presence.refuse_strangers()
     timers = [
         Timer(presence.note, conf.conductor.heartbeat_interval, "presence"),
         Timer(reaper.round, conf.conductor.reaper_interval, "reaper", at_once=False),
+        Timer(drainer.round, conf.conductor.reaper_interval, "drainer", at_once=False),
     ]
     servers = make_servers(conf, turns, transport, name, presence)
     return Service(f"conductor {name}", [Closing(database.dispose), client, *timers, *servers])

@@ -49,6 +49,20 @@ class HostChanges(TypedDict, total=False):
     forced_down: bool
 
 
+class NewDrain(TypedDict):
+    """What a drain is made from; its id is the API's, which repeats a request under it."""
+
+    host: str
+    id: NotRequired[str]
+    reason: NotRequired[str | None]
+    dry_run: NotRequired[bool]
+    strategy: NotRequired[str]
+    max_parallel: NotRequired[int]
+    target_zone: NotRequired[str | None]
+    exclude: NotRequired[list[str]]
+    deadline: NotRequired[str | None]
+
+
 class InstanceChanges(TypedDict, total=False):
     """Changes of an instance."""
 

@@ -29,7 +29,8 @@ def place(turn: Turn, instance: Instance, action: Action) -> Plan:
     _check_target(turn, instance, action.params)
     check_launch_is_known(turn, instance)
     source = str(instance.disk_host)
-    wish = _wish(turn, instance, action)
+    zone, host = (action.params.get(name) for name in ("availability_zone", "host"))
+    wish = wish_of(instance, zone, host, barred(turn, instance.id))
     target = claim_first(turn, instance, wish, action.id, lambda found: _nowhere(instance, found))
     return [(StepKind.FETCH, target), (StepKind.DISCARD, source)]
 
@@ -44,15 +45,16 @@ def _check_target(turn: Turn, instance: Instance, params: dict[str, Any]) -> Non
         raise BadRequest(f"availability_zone: The zone {zone} does not exist.")
 
 
-def _wish(turn: Turn, instance: Instance, action: Action) -> Wish:
+def wish_of(instance: Instance, zone: str | None, host: str | None, barred: frozenset[str]) -> Wish:
+    """What a machine needs of the host that it moves to."""
     return Wish(
         vcpus=instance.vcpus,
         memory_mb=instance.memory_mb,
         disk_gb=instance.disk_gb,
-        zone=action.params.get("availability_zone"),
-        host=action.params.get("host"),
+        zone=zone,
+        host=host,
         disk_host=instance.disk_host,
-        barred=barred(turn, instance.id),
+        barred=barred,
         leaves=True,
         runs=instance.vm_state != VmState.POWERED_OFF,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -105,13 +105,23 @@ def zone_exists(turn: Turn, zone: str) -> bool:
 
 def barred(turn: Turn, instance_id: str) -> frozenset[str]:
     """Hosts that have yet to clean up after an instance, so cannot receive it."""
-    left = turn.all(sa.select(Leftover).where(Leftover.instance_id == instance_id))
+    return barred_of(turn, [instance_id])[instance_id]
+
+
+def barred_of(turn: Turn, instance_ids: Collection[str]) -> dict[str, frozenset[str]]:
+    """As :func:`barred`, for each of some instances."""
+    left = turn.all(sa.select(Leftover).where(Leftover.instance_id.in_(instance_ids)))
     cleaning = turn.all(
         sa.select(Step).where(
-            Step.instance_id == instance_id, Step.kind.in_(CLEANING), Step.status.in_(LIVE)
+            Step.instance_id.in_(instance_ids), Step.kind.in_(CLEANING), Step.status.in_(LIVE)
         )
     )
-    return frozenset({row.host for row in left} | {step.host for step in cleaning})
+    found: dict[str, set[str]] = {instance_id: set() for instance_id in instance_ids}
+    for instance_id, host in [(row.instance_id, row.host) for row in left] + [
+        (step.instance_id, step.host) for step in cleaning
+    ]:
+        found[instance_id].add(host)
+    return {instance_id: frozenset(hosts) for instance_id, hosts in found.items()}
 
 
 def claim_first(

@@ -6,7 +6,9 @@ import datetime
 
 import sqlalchemy as sa
 
+from conductor.db.drains import Drain, DrainMachine
 from conductor.db.models import Action, Base, Instance, Leftover, LogIn, Step
+from conductor.drains import GOING_ON
 from conductor.log_ins import forgotten
 from conductor.plan import UNDONE
 from conductor.turn import Turn
@@ -31,6 +33,7 @@ def purge(turn: Turn) -> bool:
         before = turn.now - datetime.timedelta(days=turn.conf.retention_days)
         full |= _purge_actions(turn, before)
         full |= _drop(turn, Instance, _tombstones(before))
+        full |= _purge_drains(turn, before)
     return full
 
 
@@ -64,6 +67,15 @@ def _purge_actions(turn: Turn, before: datetime.datetime) -> bool:
     if ids:
         turn.drop(Step, Step.action_id.in_(ids))
         turn.drop(Action, Action.id.in_(ids))
+    return len(ids) == BATCH
+
+
+def _purge_drains(turn: Turn, before: datetime.datetime) -> bool:
+    query = sa.select(Drain.id).where(Drain.finished_at < before, Drain.status.not_in(GOING_ON))
+    ids = list(turn.session.scalars(query.limit(BATCH)))
+    if ids:
+        turn.drop(DrainMachine, DrainMachine.drain_id.in_(ids))
+        turn.drop(Drain, Drain.id.in_(ids))
     return len(ids) == BATCH
 
 

@@ -45,6 +45,7 @@ CONTRACT = Contract(
             "HostRecord.revoked",
             "open_image", "ImageSpec.ticket", "ImageSpec.size", "open_disk", "DiskSource.ticket",
         ),
+        "1.2": ("list_drains", "get_drains", "create_drains", "steer_drain"),
     }
 )  # fmt: skip
 """What each version added: methods, arguments of older methods, fields of older records."""
@@ -148,7 +149,8 @@ class CatalogClient:
     """What the API asks of the conductor about everything else (topic conductor-api).
 
     Small resources share one shape: ``list``, ``get``, ``create``, ``update``, ``delete`` of a
-    named collection. Collections: flavors, images, aggregates, zones, hosts, networks. Fields,
+    named collection. Collections: flavors, images, aggregates, zones, hosts, networks, drains.
+    Fields,
     filters and sort keys are named as in the records; a filter's value is one that must be equal,
     or a list of those that may be. Markers and keys are ids; hosts are also found by name.
     """
@@ -198,7 +200,8 @@ class CatalogClient:
     def create(
         self, ctxt: RequestContext, collection: str, kind: type[T], fields: dict[str, Any]
     ) -> T:
-        """Make a thing; Conflict when it is there. Flavors: any fields; aggregates: name, zone."""
+        """Make a thing; Conflict when it is there. Flavors: any fields; aggregates: name, zone;
+        drains: host, reason, dry_run, strategy, max_parallel, target_zone, exclude, deadline."""
         return read(self._caller.call(ctxt, f"create_{collection}", fields=fields), kind)
 
     def update(
@@ -230,6 +233,17 @@ class CatalogClient:
     def resume_host(self, ctxt: RequestContext, key: str) -> r.HostRecord:
         """Lift the administrators' pause of a host."""
         return read(self._caller.call(ctxt, "resume_host", key=key), r.HostRecord)
+
+    def steer_drain(
+        self, ctxt: RequestContext, key: str, verb: str, params: dict[str, Any]
+    ) -> r.DrainRecord:
+        """Change the course of a drain; Conflict when its status does not allow that.
+
+        :param verb: ``pause``, ``resume``, ``cancel``, ``restore`` or ``retry``
+        :param params: of ``cancel``: ``reopen``, whether the host is open again afterwards
+        """
+        answer = self._caller.call(ctxt, "steer_drain", key=key, verb=verb, params=params)
+        return read(answer, r.DrainRecord)
 
 
 class ConductorClient:

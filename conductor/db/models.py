@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
+import conductor.db.drains  # noqa: F401 (its tables)
 from conductor.db.base import BINARY, Uuid
 from conductor.db.base import NAME_LENGTH as NAME_LENGTH
 from conductor.db.base import Base as Base

@@ -271,3 +271,62 @@ class NetworkRecord(Record, frozen=True, kw_only=True):
     gateway: str
     first: str
     last: str
+
+
+class DrainMachine(Record, frozen=True, kw_only=True):
+    """A machine of a drain.
+
+    :ivar how: ``cold`` (it is stopped, moved and started), ``off`` (it does not run, and is moved
+        so) or ``leave``
+    :ivar target: the host that it is to go to, or went to; None where there is none
+    :ivar status: ``planned``, ``moving`` or ``done``
+    :ivar verdict: of one that is done: ``moved``, ``returned``, ``gone``, ``left`` or ``failed``
+    :ivar reason: why it is left, or failed
+    :ivar host: where it is now
+    :ivar progress: percent of its disk that has moved
+    :ivar seconds: from its first action's acceptance to its verdict, or until now
+    """
+
+    id: str
+    name: str
+    how: str
+    target: str | None
+    status: str
+    verdict: str | None = None
+    reason: str | None = None
+    host: str | None = None
+    progress: int = 0
+    seconds: float | None = None
+
+
+class DrainRecord(Record, frozen=True, kw_only=True):
+    """A drain of a host.
+
+    :ivar id: None for a dry run, of which nothing is kept
+    :ivar status: ``planned``, ``running``, ``paused``, ``cancelling``, ``completed``,
+        ``cancelled``, ``failed``, ``restoring`` or ``restored``
+    :ivar reason: the administrator's
+    :ivar strategy: ``auto``, ``live``, ``cold`` or ``leave``
+    :ivar exclude: ids of machines that stay
+    :ivar deadline: after which no move begins, ISO 8601
+    :ivar notes: what its administrator should know
+    :ivar counts: verdict, or status of what is not done → how many machines
+    :ivar machines: empty in lists
+    """
+
+    id: str | None
+    host: str
+    status: str
+    reason: str | None
+    strategy: str
+    max_parallel: int
+    target_zone: str | None
+    exclude: list[str]
+    deadline: str | None
+    who: str | None
+    created_at: str
+    updated_at: str | None
+    finished_at: str | None
+    notes: list[str]
+    counts: dict[str, int]
+    machines: list[DrainMachine]

@@ -1,0 +1,194 @@
+"""Works on drains: one round for each, in any conductor, from what the ledger says.
+
+A round decides by what is so now, and begins actions in the transaction that notes them; so
+whatever crashes, the next round goes on from there, and no machine is moved twice.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from functools import partial
+
+import sqlalchemy as sa
+
+from conductor import drain_plan, drains
+from conductor.db.drains import Drain, DrainMachine
+from conductor.db.models import Action, Host, Instance
+from conductor.drain_moves import Course, Moves, Verdict
+from conductor.drains import GOING_ON
+from conductor.plan import LIVE
+from conductor.turn import Turn, Turns
+from paddock.errors import PaddockError
+
+LOG = logging.getLogger(__name__)
+SHARE = 0.5
+"""Of an interval, in which no other conductor works on a drain again."""
+RETRY = datetime.timedelta(seconds=5)
+
+
+class Drainer:
+    """Rounds over all drains that go on.
+
+    :param interval: seconds between rounds
+    """
+
+    def __init__(self, turns: Turns, interval: float) -> None:
+        self._turns = turns
+        self._rest = datetime.timedelta(seconds=SHARE * interval)
+
+    def round(self) -> None:
+        """Work on each drain once; one that cannot be worked on waits for the next round."""
+        for drain_id in self._turns.read(_going_on):
+            try:
+                self._turns.run(partial(self._work, drain_id=drain_id))
+            except PaddockError as error:
+                LOG.info("The drain %s waits: %s", drain_id, error.message)
+            except Exception:
+                LOG.exception("The drain %s cannot be worked on", drain_id)
+
+    def _work(self, turn: Turn, drain_id: str) -> None:
+        turn.attempt(lambda: self._round_of(turn, drain_id))
+
+    def _round_of(self, turn: Turn, drain_id: str) -> None:
+        drain = turn.get(Drain, drain_id)
+        if drain is None or drain.status not in GOING_ON:
+            return
+        if turn.now < drain.ticked_at + self._rest:
+            return
+        as_read = {"id": drain.id, "status": drain.status, "ticked_at": drain.ticked_at}
+        turn.must(Drain, as_read, ticked_at=turn.now)
+        _Round(turn, drain).work()
+
+
+def _going_on(turn: Turn) -> list[str]:
+    query = sa.select(Drain.id).where(Drain.status.in_(GOING_ON))
+    return list(turn.session.scalars(query.order_by(Drain.id)))
+
+
+class _Round:
+    """One round of one drain."""
+
+    def __init__(self, turn: Turn, drain: Drain) -> None:
+        self._turn = turn
+        self._drain = drain
+        self._course = Course.of(drain, turn.now)
+
+    def work(self) -> None:
+        """Go on with what moves, begin what may begin, and end the drain when nothing is left."""
+        if self._drain.status == "running":
+            self._take_in()
+        moving = self._rows("moving")
+        actions = self._actions(moving)
+        instances = self._instances(moving)
+        moves = Moves(self._turn, self._drain, self._course, moving, instances)
+        for row in moving:
+            self._go_on(moves, row, actions)
+        self._begin(moves, sum(row.status == "moving" for row in moving))
+        self._end()
+
+    def _take_in(self) -> None:
+        """Machines that came to the host since."""
+        known = sa.select(DrainMachine.instance_id).where(DrainMachine.drain_id == self._drain.id)
+        here = sa.or_(Instance.host == self._drain.host, Instance.disk_host == self._drain.host)
+        query = sa.select(Instance).where(here, Instance.deleted.is_(False))
+        new = self._turn.all(query.where(Instance.id.not_in(known)).order_by(Instance.id))
+        host = self._turn.get(Host, self._drain.host) if new else None
+        if host is None:
+            return
+        count = sa.select(sa.func.count()).where(DrainMachine.drain_id == self._drain.id)
+        first = self._turn.session.execute(count).scalar_one()
+        planned = drain_plan.plan(self._turn, host, new, drains.rules_of(self._drain))
+        for row in drains.machine_rows(self._drain, planned, first):
+            self._turn.add(row)
+
+    def _rows(self, status: str, limit: int | None = None) -> list[DrainMachine]:
+        query = sa.select(DrainMachine).where(
+            DrainMachine.drain_id == self._drain.id, DrainMachine.status == status
+        )
+        return self._turn.all(query.order_by(DrainMachine.ordinal).limit(limit))
+
+    def _actions(self, rows: list[DrainMachine]) -> dict[str, Action]:
+        ids = [row.action_id for row in rows if row.action_id]
+        query = sa.select(Action).where(Action.id.in_(ids))
+        return {action.id: action for action in self._turn.all(query)}
+
+    def _instances(self, rows: list[DrainMachine]) -> dict[str, Instance]:
+        ids = [row.instance_id for row in rows]
+        query = sa.select(Instance).where(Instance.id.in_(ids))
+        return {one.id: one for one in self._turn.all(query)}
+
+    def _go_on(self, moves: Moves, row: DrainMachine, actions: dict[str, Action]) -> None:
+        action = actions.get(row.action_id or "")
+        if action is not None and action.status in LIVE:
+            return
+        if action is not None:
+            self._note_end(row, action)
+        self._advance(moves, row)
+
+    def _note_end(self, row: DrainMachine, action: Action) -> None:
+        if action.status == "succeeded":
+            self._set(row, action_id=None)
+        else:
+            self._fail(row, action.reason or f"its {action.verb} was {action.status}")
+
+    def _fail(self, row: DrainMachine, reason: str) -> None:
+        later = self._turn.now + RETRY
+        self._set(row, action_id=None, tries=row.tries + 1, reason=reason, not_before=later)
+
+    def _begin(self, moves: Moves, under_way: int) -> None:
+        """Begin with as many as there may be at once; nothing while the drain is paused."""
+        if self._drain.status == "paused":
+            return
+        free = self._drain.max_parallel - under_way
+        if self._course.is_over:
+            waiting = self._rows("planned")
+        else:
+            waiting = self._rows("planned", max(free, 0))
+        for row in waiting:
+            self._set(row, status="moving", begun_at=self._turn.now)
+            self._advance(moves, row)
+
+    def _advance(self, moves: Moves, row: DrainMachine) -> None:
+        """Do the next thing with a machine, which may be nothing."""
+        if row.not_before is not None and self._turn.now < row.not_before:
+            return
+        try:
+            done = self._turn.attempt(lambda: moves.next(row))
+        except PaddockError as error:
+            self._fail(row, error.message)
+            return
+        if isinstance(done, Verdict):
+            self._set(
+                row, status="done", verdict=done.what, reason=done.reason, ended_at=self._turn.now
+            )
+            said = f"{done.what}: {done.reason}" if done.reason else done.what
+            about = {"instance_id": row.instance_id}
+            self._turn.tell(f"The drain of host {self._drain.host} has {said}", **about)
+        elif done is not None:
+            self._set(row, **done)
+
+    def _set(self, row: DrainMachine, **values: object) -> None:
+        key = {"drain_id": row.drain_id, "instance_id": row.instance_id}
+        self._turn.must(DrainMachine, key, **values)
+        row.__dict__.update(values)
+
+    def _end(self) -> None:
+        """A drain of which nothing is left to do has ended."""
+        undone = sa.select(DrainMachine.drain_id).where(
+            DrainMachine.drain_id == self._drain.id, DrainMachine.status != "done"
+        )
+        if self._turn.session.execute(undone.limit(1)).first():
+            return
+        failed = sa.select(DrainMachine.drain_id).where(
+            DrainMachine.drain_id == self._drain.id, DrainMachine.verdict == "failed"
+        )
+        is_failed = self._turn.session.execute(failed.limit(1)).first() is not None
+        status = self._course.end(is_failed)
+        self._turn.must(
+            Drain, {"id": self._drain.id, "status": self._drain.status}, status=status,
+            updated_at=self._turn.now, finished_at=self._turn.now,
+        )  # fmt: skip
+        if status == "cancelled" and self._drain.reopen:
+            drains.open_again(self._turn, self._drain.host)
+        self._turn.tell(f"The drain of host {self._drain.host} is {status}")

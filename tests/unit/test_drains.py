@@ -1,0 +1,390 @@
+"""Draining hosts: what is planned, what moves, what stays and why, and the way back."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from conductor import drains
+from conductor.db.drains import Drain
+from conductor.db.models import Action, Host
+from conductor.drainer import Drainer
+from paddock.actions import Seen
+from paddock.errors import BadRequest, Conflict, HypervisorError, NotFound
+from paddock.records import DrainMachine, DrainRecord, Listing
+from tests.fixtures.lab import Lab
+
+INTERVAL = 1.0
+
+
+class Drains:
+    """Asks for drains and lets a conductor work on them."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._drainer = Drainer(lab.ledger.turns, INTERVAL)
+
+    def create(self, host: str = "h1", **fields: Any) -> DrainRecord:
+        wanted = {"host": host, **fields}
+        asks = self.lab.ledger.admin
+        return self._run(lambda turn: drains.create(turn, asks, wanted))
+
+    def plan(self, host: str = "h1", **fields: Any) -> DrainRecord:
+        return self.create(host, dry_run=True, **fields)
+
+    def steer(self, drain: DrainRecord, verb: str, **params: Any) -> DrainRecord:
+        return self._run(lambda turn: drains.steer(turn, str(drain.id), verb, params))
+
+    def show(self, drain: DrainRecord) -> DrainRecord:
+        return self.lab.ledger.turns.read(lambda turn: drains.get(turn, str(drain.id)))
+
+    def round(self) -> None:
+        """A round of a conductor, once the last one is over."""
+        self.lab.clock.advance(INTERVAL)
+        self._drainer.round()
+
+    def work(self, drain: DrainRecord, *hosts: str) -> DrainRecord:
+        """Rounds, and work on all hosts or these, until the drain has ended."""
+        for _ in range(100):
+            if self.show(drain).finished_at is not None:
+                return self.show(drain)
+            self.round()
+            self.lab.run(*hosts)
+            if self.lab.clock.now.second % 3 == 0:
+                self.lab.pass_time(3)
+        raise AssertionError(f"it does not end: {self.show(drain)}")
+
+    def _run(self, fn: Any) -> DrainRecord:
+        run = self.lab.ledger.turns.run
+        answer: DrainRecord = run(lambda turn: turn.attempt(lambda: fn(turn)))
+        return answer
+
+
+@pytest.fixture
+def ops(lab: Lab) -> Drains:
+    return Drains(lab)
+
+
+def machine(drain: DrainRecord, vm: str) -> DrainMachine:
+    (found,) = [one for one in drain.machines if one.id == vm]
+    return found
+
+
+def stopped(lab: Lab, host: str = "h1") -> str:
+    vm = lab.active(host)
+    lab.ledger.do(vm, "os-stop")
+    lab.run()
+    return vm
+
+
+def is_open(lab: Lab, host: str = "h1") -> bool:
+    return lab.host(host).paused == 0
+
+
+def test_a_dry_run_says_what_would_happen_and_changes_nothing(lab: Lab, ops: Drains) -> None:
+    running, still, suspended = lab.active("h1"), stopped(lab), lab.active("h1")
+    lab.ledger.do(suspended, "suspend")
+    lab.run()
+    drain = ops.plan()
+    assert (drain.id, drain.status, drain.notes) == (None, "planned", [])
+    assert [(machine(drain, vm).how, machine(drain, vm).target) for vm in (running, still)] == [
+        ("cold", "h2"), ("off", "h2"),
+    ]  # fmt: skip
+    left = machine(drain, suspended)
+    assert (left.how, left.target) == ("leave", None)
+    assert left.reason == "it is suspended, and its memory would be lost"
+    assert is_open(lab)
+    assert lab.ledger.rows(sa.select(Drain)) == []
+
+
+def test_all_machines_leave_the_host_and_run_if_they_ran(lab: Lab, ops: Drains) -> None:
+    running, still, off = lab.active("h1"), stopped(lab), lab.off("h1")
+    drain = ops.create(reason="a disk fails")
+    assert (drain.status, drain.counts) == ("running", {"planned": 3})
+    assert not is_open(lab)
+    done = ops.work(drain)
+    assert (done.status, done.counts) == ("completed", {"moved": 3})
+    shown = [lab.ledger.show(vm) for vm in (running, still, off)]
+    assert [one.vm_state for one in shown] == ["active", "stopped", "powered_off"]
+    assert {one.host for one in shown} == {"h2"}
+    lab.run()
+    assert lab.claimed("h1") == (0, 0, 0)
+    assert lab.world.machines["h1"].found() == []
+    assert not is_open(lab)
+    told = machine(done, running)
+    assert (told.verdict, told.progress, told.host) == ("moved", 100, "h2")
+    assert told.seconds
+
+
+def test_no_more_than_so_many_move_at_once(lab: Lab, ops: Drains) -> None:
+    for _ in range(5):
+        lab.active("h1")
+    drain = ops.create(max_parallel=2)
+    while ops.show(drain).finished_at is None:
+        ops.round()
+        shown = ops.show(drain)
+        assert shown.counts.get("moving", 0) <= 2
+        lab.run()
+        live = sa.select(Action).where(Action.status.in_(("accepted", "running")))
+        assert len(lab.ledger.rows(live)) <= 2
+    assert ops.show(drain).counts == {"moved": 5}
+
+
+def test_it_goes_on_where_it_was_whoever_works_on_it(lab: Lab, ops: Drains) -> None:
+    vms = [lab.active("h1") for _ in range(4)]
+    drain = ops.create()
+    done = drain
+    for _ in range(60):
+        ops = Drains(lab)
+        ops.round()
+        lab.run()
+        done = ops.show(drain)
+        if done.finished_at:
+            break
+    assert (done.status, done.counts) == ("completed", {"moved": 4})
+    for vm in vms:
+        moves = sa.select(Action).where(Action.instance_id == vm, Action.verb == "migrate")
+        assert len(lab.ledger.rows(moves)) == 1
+
+
+def test_two_conductors_do_not_work_on_one_drain_at_once(lab: Lab, ops: Drains) -> None:
+    lab.active("h1")
+    drain = ops.create()
+    other = Drainer(lab.ledger.turns, INTERVAL)
+    ops.round()
+    before = lab.ledger.row(Drain, drain.id).ticked_at
+    other.round()
+    assert lab.ledger.row(Drain, drain.id).ticked_at == before
+
+
+def test_a_machine_that_cannot_be_moved_runs_on_where_it_was(lab: Lab, ops: Drains) -> None:
+    vm = lab.active("h1")
+    drain = ops.create()
+    for _ in range(60):
+        ops.round()
+        lab.run("h1", "h3")
+        for step in lab.waiting("h2"):
+            agent = lab.agents["h2"]
+            agent.finish(agent.start(step), HypervisorError("The link broke."), Seen.GONE)
+        lab.pass_time(3)
+        if ops.show(drain).finished_at:
+            break
+    done = ops.show(drain)
+    assert (done.status, machine(done, vm).verdict) == ("failed", "failed")
+    assert machine(done, vm).reason
+    assert (lab.ledger.show(vm).vm_state, lab.ledger.show(vm).host) == ("active", "h1")
+    assert ("h1", "compute") in lab.claims(vm)
+
+
+def test_without_room_elsewhere_nothing_is_stopped(lab: Lab, ops: Drains) -> None:
+    vm = lab.active("h1")
+    lab.ledger.change(Host, "h2", vcpus=0)
+    drain = ops.create()
+    assert machine(drain, vm).reason is not None
+    done = ops.work(drain)
+    assert done.status == "failed"
+    assert "not enough vCPUs (1)" in str(machine(done, vm).reason)
+    stops = sa.select(Action).where(Action.verb == "os-stop")
+    assert lab.ledger.rows(stops) == []
+
+
+def test_what_is_locked_excluded_or_has_memory_to_lose_is_left_and_named(
+    lab: Lab, ops: Drains
+) -> None:
+    locked, paused, excluded = (lab.active("h1") for _ in range(3))
+    lab.ledger.do(locked, "lock", locked_reason="billing")
+    lab.ledger.do(paused, "pause")
+    lab.run()
+    done = ops.work(ops.create(exclude=[excluded]))
+    assert (done.status, done.counts) == ("completed", {"left": 3})
+    assert machine(done, locked).reason == "it is locked: billing"
+    assert machine(done, paused).reason == "it is paused, and its memory would be lost"
+    assert machine(done, excluded).reason == "it is excluded"
+
+
+@pytest.mark.parametrize("strategy", ["leave", "live"])
+def test_a_strategy_may_leave_what_runs(lab: Lab, ops: Drains, strategy: str) -> None:
+    running, still = lab.active("h1"), stopped(lab)
+    done = ops.work(ops.create(strategy=strategy))
+    assert (machine(done, running).verdict, machine(done, still).verdict) == ("left", "moved")
+    assert lab.ledger.show(running).vm_state == "active"
+
+
+def test_machines_may_go_to_another_zone(lab: Lab, ops: Drains) -> None:
+    vm = lab.active("h1")
+    ops.work(ops.create(target_zone="az2"))
+    assert lab.ledger.show(vm).host == "h3"
+
+
+def test_the_last_host_of_a_zone_is_named_before(lab: Lab, ops: Drains) -> None:
+    assert ops.plan("h3").notes == ["Host h3 is the last open host of zone az2."]
+
+
+def test_a_machine_that_is_deleted_meanwhile_is_gone(lab: Lab, ops: Drains) -> None:
+    vms = [lab.active("h1") for _ in range(2)]
+    drain = ops.create(max_parallel=1)
+    ops.round()
+    lab.run()
+    for vm in vms:
+        lab.ledger.do(vm, "delete", ctxt=lab.ledger.admin)
+    lab.run()
+    done = ops.work(drain)
+    assert (done.status, done.counts) == ("completed", {"gone": 2})
+
+
+def test_a_machine_that_comes_meanwhile_leaves_too(lab: Lab, ops: Drains) -> None:
+    (ticket,) = lab.ledger.create(lab.ledger.admin, host="h1")
+    drain = ops.create()
+    lab.ledger.change(Host, "h1", paused=0)
+    late = lab.ledger.create(lab.ledger.admin, host="h1")[0].instance_id
+    lab.ledger.change(Host, "h1", paused=1)
+    done = ops.work(drain)
+    assert done.counts == {"moved": 2}
+    assert {lab.ledger.show(vm).host for vm in (ticket.instance_id, late)} == {"h2"}
+
+
+def test_a_paused_drain_begins_nothing_and_ends_what_it_began(lab: Lab, ops: Drains) -> None:
+    for _ in range(3):
+        lab.active("h1")
+    drain = ops.create(max_parallel=1)
+    ops.round()
+    ops.steer(drain, "pause")
+    for _ in range(10):
+        ops.round()
+        lab.run()
+    assert ops.show(drain).counts == {"moved": 1, "planned": 2}
+    ops.steer(drain, "resume")
+    assert ops.work(drain).counts == {"moved": 3}
+
+
+@pytest.mark.parametrize("reopen", [True, False])
+def test_a_cancelled_drain_leaves_the_rest_as_it_was(lab: Lab, ops: Drains, reopen: bool) -> None:
+    vms = [lab.active("h1") for _ in range(3)]
+    drain = ops.create(max_parallel=1)
+    ops.round()
+    lab.run()
+    ops.steer(drain, "cancel", reopen=reopen)
+    done = ops.work(drain)
+    assert done.status == "cancelled"
+    assert is_open(lab) is reopen
+    assert {lab.ledger.show(vm).vm_state for vm in vms} == {"active"}
+    assert done.counts == {"left": 3}
+    assert all("cancelled" in str(one.reason) for one in done.machines)
+
+
+def test_restoring_opens_the_host_and_brings_home_what_left(lab: Lab, ops: Drains) -> None:
+    running, still = lab.active("h1"), stopped(lab)
+    drain = ops.work(ops.create())
+    ops.steer(drain, "restore")
+    assert is_open(lab)
+    done = ops.work(drain)
+    assert (done.status, done.counts) == ("restored", {"returned": 2})
+    shown = [lab.ledger.show(vm) for vm in (running, still)]
+    assert [(one.host, one.vm_state) for one in shown] == [("h1", "active"), ("h1", "stopped")]
+
+
+def test_what_failed_is_tried_again(lab: Lab, ops: Drains) -> None:
+    vm = lab.active("h1")
+    lab.ledger.change(Host, "h2", vcpus=0)
+    drain = ops.work(ops.create())
+    assert drain.status == "failed"
+    lab.ledger.change(Host, "h2", vcpus=8)
+    ops.steer(drain, "retry")
+    done = ops.work(drain)
+    assert (done.status, lab.ledger.show(vm).host) == ("completed", "h2")
+
+
+def test_after_its_time_no_move_begins(lab: Lab, ops: Drains) -> None:
+    for _ in range(3):
+        lab.active("h1")
+    until = (lab.clock.now + datetime.timedelta(seconds=2)).isoformat() + "Z"
+    drain = ops.create(max_parallel=1, deadline=until)
+    ops.round()
+    lab.run()
+    lab.clock.advance(2)
+    done = ops.work(drain)
+    assert done.status == "failed"
+    assert {lab.ledger.show(one.id).vm_state for one in done.machines} == {"active"}
+    assert "time was over" in str(done.machines[-1].reason)
+
+
+def test_an_administrators_own_pause_stays(lab: Lab, ops: Drains) -> None:
+    lab.ledger.pause("h1", "mine")
+    drain = ops.work(ops.create())
+    ops.steer(drain, "cancel")
+    assert lab.host("h1").paused == 1
+
+
+def test_a_repeated_request_makes_one_drain(lab: Lab, ops: Drains) -> None:
+    key = lab.ledger.new_id()
+    assert ops.create(id=key).id == ops.create(id=key).id == key
+    with pytest.raises(BadRequest, match="Idempotency-Key"):
+        ops.create("h2", id=key)
+
+
+def test_a_host_is_drained_once_at_a_time(lab: Lab, ops: Drains) -> None:
+    lab.active("h1")
+    drain = ops.create()
+    with pytest.raises(Conflict, match=f"by drain {drain.id}"):
+        ops.create()
+    ops.work(drain)
+    again = ops.create()
+    with pytest.raises(Conflict, match="being drained already"):
+        ops.steer(drain, "restore")
+    assert ops.work(again).status == "completed"
+
+
+@pytest.mark.parametrize("verb", ["restore", "retry", "resume"])
+def test_a_running_drain_takes_only_what_fits(lab: Lab, ops: Drains, verb: str) -> None:
+    lab.active("h1")
+    drain = ops.create()
+    with pytest.raises(Conflict, match=f"Cannot {verb} drain .* while it is running"):
+        ops.steer(drain, verb)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"max_parallel": 0}, "max_parallel must be from 1 to 100"),
+        ({"max_parallel": -1}, "max_parallel"),
+        ({"max_parallel": 10_000_000}, "max_parallel"),
+        ({"strategy": "fast"}, "strategy must be one of auto, cold, live, leave"),
+        ({"target_zone": "az9"}, "target_zone: The zone az9 has no hosts"),
+        ({"deadline": "soon"}, "deadline"),
+        ({"deadline": "2001-01-01T00:00:00Z"}, "deadline must be in the future"),
+        ({"speed": 1}, "takes no speed"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_changes(
+    lab: Lab, ops: Drains, fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadRequest, match=said):
+        ops.create(**fields)
+    assert lab.ledger.rows(sa.select(Drain)) == []
+    assert is_open(lab)
+
+
+def test_an_unknown_host_or_drain_is_not_found(lab: Lab, ops: Drains) -> None:
+    with pytest.raises(NotFound, match="host: Host h9"):
+        ops.create("h9")
+    with pytest.raises(NotFound):
+        lab.ledger.turns.read(lambda turn: drains.get(turn, lab.ledger.new_id()))
+
+
+def test_drains_are_listed_newest_first_by_host_and_status(lab: Lab, ops: Drains) -> None:
+    first = ops.work(ops.create())
+    lab.clock.advance(1)
+    second = ops.work(ops.create("h2"))
+
+    def listed(**values: Any) -> list[str | None]:
+        page = Listing(**values)
+        return [row.id for row in lab.ledger.turns.read(lambda turn: drains.list_page(turn, page))]
+
+    assert listed() == [second.id, first.id]
+    assert listed(filters={"host": "h1"}) == [first.id]
+    assert listed(filters={"status": "running"}) == []
+    assert listed(marker=second.id) == [first.id]
+    assert listed(limit=1) == [second.id]
