@@ -13,6 +13,7 @@ import conductor.checks
 import conductor.deletion
 import conductor.finish
 import conductor.liveness
+import conductor.observations
 import conductor.reaper
 import conductor.reconcile
 import conductor.start
@@ -312,16 +313,11 @@ def endless_attempts() -> list[Patch]:
     return [(conductor.start, "hand_back", hand_back)]
 
 
-def judged_once() -> list[Patch]:
-    original = conductor.reconcile._judge_idle
+def strangers_at_home() -> list[Patch]:
+    def is_own(_host: str, generation: int) -> Any:
+        return Instance.generation == generation
 
-    def judge(turn: Turn, host: Host, *what: Any) -> Any:
-        verdict = original(turn, host, *what)
-        if verdict is not None and verdict.reason == "a newer one is here":
-            turn.change(Host, Host.name == host.name, reconcile=False)
-        return verdict
-
-    return [(conductor.reconcile, "_judge_idle", judge)]
+    return [(conductor.observations, "_is_own", is_own)]
 
 
 def wrong_keeper() -> list[Patch]:
