@@ -79,9 +79,23 @@ def _check(fields: dict[str, Any]) -> None:
 
 
 def _repeated(turn: Turn, known: Drain, fields: dict[str, Any]) -> DrainRecord:
-    if known.host != fields["host"]:
+    """The drain as it is by now; of its deadline nothing is kept once it is restored."""
+    asked = _asked(_find_host(turn, fields["host"]), fields)
+    if any(getattr(known, name) != value for name, value in asked.items()):
         raise BadRequest("Idempotency-Key: it was used for another request already.")
     return get(turn, known.id)
+
+
+def _asked(host: Host, fields: dict[str, Any]) -> dict[str, Any]:
+    """What a request says, by the columns that keep it."""
+    return {
+        "host": host.name,
+        "reason": fields.get("reason"),
+        "strategy": fields.get("strategy", "auto"),
+        "max_parallel": fields.get("max_parallel", 2),
+        "target_zone": fields.get("target_zone"),
+        "exclude": sorted(set(fields.get("exclude", []))),
+    }
 
 
 def _new(turn: Turn, asks: RequestContext, host: Host, fields: dict[str, Any]) -> Drain:
@@ -91,14 +105,8 @@ def _new(turn: Turn, asks: RequestContext, host: Host, fields: dict[str, Any]) -
         raise BadRequest("deadline must be in the future.")
     return Drain(
         id=fields.get("id") or turn.new_id(),
-        host=host.name,
         status="planned" if fields.get("dry_run") else "running",
         homeward=False,
-        reason=fields.get("reason"),
-        strategy=fields.get("strategy", "auto"),
-        max_parallel=fields.get("max_parallel", 2),
-        target_zone=fields.get("target_zone"),
-        exclude=sorted(set(fields.get("exclude", []))),
         notes=[],
         deadline=deadline,
         reopen=True,
@@ -107,6 +115,7 @@ def _new(turn: Turn, asks: RequestContext, host: Host, fields: dict[str, Any]) -
         ticked_at=turn.now,
         created_at=turn.now,
         updated_at=turn.now,
+        **_asked(host, fields),
     )
 
 
