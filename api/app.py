@@ -11,6 +11,7 @@ import falcon
 from api import (
     aggregates,
     differences,
+    drains,
     faults,
     flavors,
     health,
@@ -18,6 +19,7 @@ from api import (
     identity,
     image_files,
     images,
+    os_hosts,
     os_services,
     server_parts,
     versions,
@@ -105,6 +107,7 @@ def build_routes(with_: Collaborators) -> Routes:
         **_servers(with_, frame),
         **_server_parts(with_.ledger, frame),
         **_services(with_.catalog, frame),
+        **_drains(with_, frame),
         **_flavors(with_, frame),
         **_hosts(with_, frame),
     }
@@ -186,6 +189,16 @@ def _services(catalog: CatalogClient, frame: Frame) -> Routes:
         "/os-services/disable-log-reason": os_services.DisableWithReason(frame, catalog),
         "/os-services/force-down": os_services.ForceDown(frame, catalog),
         "/os-services/{service_id}": os_services.OsService(frame, catalog),
+    }
+
+
+def _drains(with_: Collaborators, frame: Frame) -> Routes:
+    shared = (frame, with_.catalog, with_.largest)
+    return {
+        "/drains": drains.Drains(*shared),
+        "/drains/{drain_id}": drains.Drain(*shared),
+        "/drains/{drain_id}/action": drains.DrainAction(*shared),
+        "/os-hosts/{host}": os_hosts.OsHost(frame, with_.catalog),
     }
 
 

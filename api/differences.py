@@ -76,6 +76,7 @@ ROWS: tuple[Row, ...] = (
     Added((2, 52), "server-create", ("tags",)),
     Changed((2, 53), "os-service", _numeric),
     Changed((2, 53), "hypervisor", _numeric),
+    Served("os-host-update", before=(2, 43)),
     Served("os-service-update", since=(2, 53)),
     Served("os-service-enable", before=(2, 53)),
     Served("os-service-disable", before=(2, 53)),

@@ -16,7 +16,7 @@ from api.validation import DIALECT, full_schema
 from paddock import tickets
 
 METHODS = ("get", "put", "post", "delete", "head")
-UUIDS = ("server_id", "image_id")
+UUIDS = ("server_id", "image_id", "drain_id")
 FAULT: Schema = {
     "type": "object",
     "description": "one key, which names the kind of error",

@@ -28,7 +28,7 @@ from paddock.errors import BadRequest, NotFound
 BINARY = "application/octet-stream"
 Handler = Callable[..., Document | None]
 EVERYBODY = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-IDS = {"server_id": "Instance", "image_id": "Image"}
+IDS = {"server_id": "Instance", "image_id": "Image", "drain_id": "Drain"}
 _UUID = re.compile(UUID)
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 COMPUTE = "/compute/v2.1"
 COLLECTIONS = frozenset(
     {
+        "drains",
         "flavors",
         "os-aggregates",
         "os-availability-zone",
+        "os-hosts",
         "os-hypervisors",
         "os-services",
         "servers",

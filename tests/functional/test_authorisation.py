@@ -19,7 +19,7 @@ from api.operations import Operation
 from api.tokens import Tokens
 from conductor import manage
 from paddock.records import Identity
-from tests.fixtures.cloud import LATEST, Client, Cloud, credentials
+from tests.fixtures.cloud import LATEST, Client, Cloud, credentials, wait_for
 
 CALLERS = ("none", "broken", "expired", "disabled", "reader", "member", "other", "admin")
 TABLE: dict[str, str] = yaml.safe_load(Path(__file__).with_name("authorisation.yaml").read_text())
@@ -30,7 +30,7 @@ BEFORE = {"vm-poweron": "vm-poweroff", "os-start": "os-stop", "unpause": "pause"
 STATES = {"vm-poweroff": "powered_off", "os-stop": "stopped", "pause": "paused",
           "suspend": "suspended"}  # fmt: skip
 OLDER = ("/os-services/enable", "/os-services/disable", "/os-services/disable-log-reason",
-         "/os-services/force-down", "/statistics", "/uptime")  # fmt: skip
+         "/os-services/force-down", "/statistics", "/uptime", "/os-hosts/{host}")  # fmt: skip
 """What only older microversions have."""
 HOST = {"host": "h3", "binary": "nova-compute"}
 FLAVOR = {"name": "new", "vcpus": 1, "ram": 64, "disk": 1}
@@ -46,6 +46,8 @@ BODIES: dict[str, Any] = {
     "os-service-disable-log-reason": HOST | {"disabled_reason": "test"},
     "os-service-force-down": HOST | {"forced_down": False},
     "os-service-update": {"status": "enabled"},
+    "os-host-update": {"maintenance_mode": "disable"},
+    "drain-create": {"host": "h3", "strategy": "leave"},
     "aggregate-update": {"aggregate": {"name": "changed"}},
     "reboot": {"reboot": {"type": "HARD"}},
     "os-resetState": {"os-resetState": {"state": "active"}},
@@ -91,6 +93,7 @@ class Site:
         self.member = cloud.sign_in("paddock-demo")
         self.clients = self._sign_in(directory)
         self.count = 0
+        self.drain = ""
         flavors = self.admin.get("flavors/detail").json["flavors"]
         self.flavor: str = min(flavors, key=lambda row: row["ram"])["id"]
         self.service: str = self.admin.get("services/h3").json["service"]["id"]
@@ -175,13 +178,17 @@ class Site:
     def _values(self, path: str, verb: str, fresh: bool) -> dict[str, str]:
         values = {"key": "key", "image_id": self.image, "flavor_id": self.flavor,
                   "service_id": self.service, "hypervisor_id": self.service,
-                  "checksum": "0" * 64}  # fmt: skip
+                  "checksum": "0" * 64, "host": "h3"}  # fmt: skip
         if "{server_id}" in path:
             values |= self._server_values(verb, fresh)
         if "{aggregate_id}" in path:
             values["aggregate_id"] = self._aggregate(verb == "remove_host")
         if "{flavor_id}" in path:
             values["flavor_id"] = self._flavor()
+        if "{drain_id}" in path:
+            values["drain_id"] = self._drain(fresh)
+        if fresh and path.endswith("/drains"):
+            self.end_drains()
         return values
 
     def _server_values(self, verb: str, fresh: bool) -> dict[str, str]:
@@ -213,6 +220,28 @@ class Site:
                 remove = {"remove_host": {"host": host}}
                 self.admin.post(f"os-aggregates/{row['id']}/action", remove)
             self.admin.delete(f"os-aggregates/{row['id']}")
+
+    def _drain(self, fresh: bool) -> str:
+        """One that has ended, of a host from which nothing goes."""
+        if fresh or not self.drain:
+            self.end_drains()
+            made = self.admin.post("drains", BODIES["drain-create"])
+            assert made.status_code == 202, made.text
+            self.drain = made.json["drain"]["id"]
+            self._await_drain(self.drain, "completed")
+        return self.drain
+
+    def _await_drain(self, drain_id: str, *statuses: str) -> None:
+        def ask() -> bool:
+            return self.admin.get(f"drains/{drain_id}").json["drain"]["status"] in statuses
+
+        wait_for(ask, f"drain {' or '.join(statuses)}")
+
+    def end_drains(self) -> None:
+        """No drain goes on any more, and the hosts are open."""
+        for row in self.admin.get("drains").json["drains"]:
+            self.admin.post(f"drains/{row['id']}/action", {"cancel": {"reopen": True}})
+            self._await_drain(row["id"], "cancelled", "restored")
 
     def _flavor(self) -> str:
         made = self.admin.post("flavors", {"flavor": FLAVOR | {"name": f"f-{self.count}"}})
