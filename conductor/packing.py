@@ -150,6 +150,8 @@ class _Search:
 
     :ivar _best: the plan to beat
     :ivar _missing: how many loads the plan that is tried leaves without a host
+    :ivar _marks: host → a number for its room, that equal hosts with equal room share
+    :ivar _seen: marks with which a load has been tried already, so that equals are tried once
     """
 
     def __init__(
@@ -162,6 +164,9 @@ class _Search:
         self._best = best
         self._plan: Plan = {}
         self._missing = 0
+        self._numbers: dict[tuple[float, ...], int] = {}
+        self._marks = {host.name: self._mark(host) for host in hosts}
+        self._seen: set[tuple[object, ...]] = set()
 
     def run(self) -> Plan:
         """The best plan that the steps suffice to find."""
@@ -177,15 +182,15 @@ class _Search:
 
     def _options(self, load: Load) -> Iterator[bool]:
         """Give the load to each host that can take it, then to none; asked again, take it back."""
-        seen = set()
+        state = (load.id, self._missing, *sorted(self._marks.values()))
+        if state in self._seen:
+            return
+        self._seen.add(state)
         for host in self._rooms.tightest(load.wish):
             if self._steps <= 0 or not self._beats(self._missing):
                 return
             self._steps -= 1
-            room = (host.free_vcpus, host.free_memory_mb, host.free_disk_gb)
-            kind = (self._twins[host.name], room)
-            if kind not in seen and objection(load.wish, host) is None:
-                seen.add(kind)
+            if objection(load.wish, host) is None:
                 yield from self._given(load, host)
         if self._steps > 0 and self._beats(self._missing + 1):
             self._missing += 1
@@ -194,11 +199,20 @@ class _Search:
 
     def _given(self, load: Load, host: Candidate) -> Iterator[bool]:
         left = _less(host, load.wish)
-        self._rooms.swap(host, left)
+        self._swap(host, left)
         self._plan[load.id] = host.name
         yield True
         del self._plan[load.id]
-        self._rooms.swap(left, host)
+        self._swap(left, host)
+
+    def _swap(self, old: Candidate, new: Candidate) -> None:
+        self._rooms.swap(old, new)
+        self._marks[new.name] = self._mark(new)
+
+    def _mark(self, host: Candidate) -> int:
+        twin = self._twins[host.name]
+        room = (twin, host.free_vcpus, host.free_memory_mb, host.free_disk_gb)
+        return self._numbers.setdefault(room, len(self._numbers))
 
     def _beats(self, missing: int) -> bool:
         return missing < len(self._loads) - len(self._best)

@@ -185,6 +185,12 @@ def test_a_search_places_more_where_it_cannot_place_all() -> None:
     assert [each.id for each in places if each.host is None] == ["6"]
 
 
+def test_what_only_swaps_equal_hosts_or_machines_is_not_tried_again() -> None:
+    loads = [load(str(number), size) for number, size in enumerate(UNEASY * 3)]
+    hosts = [host(str(number), 10) for number in range(6)]
+    assert None not in hosts_of(pack(loads, hosts, steps=1000)).values()
+
+
 @pytest.mark.parametrize("asked", [{"host": "a"}, {"zone": "az1"}])
 def test_hosts_with_equal_room_are_told_apart_where_a_machine_needs_one(
     asked: dict[str, Any],
