@@ -47,7 +47,6 @@ BODIES: dict[str, Any] = {
     "os-service-force-down": HOST | {"forced_down": False},
     "os-service-update": {"status": "enabled"},
     "os-host-update": {"maintenance_mode": "disable"},
-    "drain-create": {"host": "h3", "strategy": "leave"},
     "aggregate-update": {"aggregate": {"name": "changed"}},
     "reboot": {"reboot": {"type": "HARD"}},
     "os-resetState": {"os-resetState": {"state": "active"}},
@@ -173,6 +172,8 @@ class Site:
             return {"flavor": FLAVOR | {"name": f"flavor-{self.count}"}}
         if name == "aggregate-create":
             return {"aggregate": {"name": f"aggregate-{self.count}"}}
+        if name == "drain-create":
+            return self._wanted_drain()
         return BODIES.get(name, {verb: None} if verb else None)
 
     def _values(self, path: str, verb: str, fresh: bool) -> dict[str, str]:
@@ -222,14 +223,19 @@ class Site:
             self.admin.delete(f"os-aggregates/{row['id']}")
 
     def _drain(self, fresh: bool) -> str:
-        """One that has ended, of a host from which nothing goes."""
+        """One that has ended."""
         if fresh or not self.drain:
             self.end_drains()
-            made = self.admin.post("drains", BODIES["drain-create"])
+            made = self.admin.post("drains", self._wanted_drain())
             assert made.status_code == 202, made.text
             self.drain = made.json["drain"]["id"]
             self._await_drain(self.drain, "completed")
         return self.drain
+
+    def _wanted_drain(self) -> dict[str, Any]:
+        """A drain for which nothing moves."""
+        there = self.admin.get("servers?all_tenants=1&host=h3").json["servers"]
+        return {"host": "h3", "exclude": [row["id"] for row in there]}
 
     def _await_drain(self, drain_id: str, *statuses: str) -> None:
         def ask() -> bool:
