@@ -35,6 +35,14 @@ def h2(cloud: Cloud) -> Iterator[FakeControl]:
 
 
 @pytest.fixture
+def h1(cloud: Cloud) -> Iterator[FakeControl]:
+    """The fake hypervisor of the host that is drained."""
+    control = FakeControl(cloud.place.state("h1") / "fake")
+    yield control
+    control.clear()
+
+
+@pytest.fixture
 def aboard(create: Create, admin: Client) -> Aboard:
     """Creates machines on h1, active or stopped; those move as soon as their turn comes."""
 
@@ -249,6 +257,46 @@ def test_what_failed_stays_where_it_was_and_can_be_tried_again(
     assert verdicts(await_status(admin, made["id"], "completed")) == {ids[0]: "moved"}
     admin.await_state(ids[0], "active")
     assert homes(admin, ids) == ["h2"]
+
+
+def test_a_drain_follows_what_becomes_of_its_machines(
+    admin: Client, aboard: Aboard, h2: FakeControl
+) -> None:
+    ids = aboard(3, stopped=True)
+    h2.set("fetch", Behaviour(delay=2.0))
+    made = drain(admin, max_parallel=1)
+    moving = await_move(admin, made["id"])
+    (first,) = [row["id"] for row in moving["machines"] if row["status"] == "moving"]
+    deleted, locked = [server_id for server_id in ids if server_id != first]
+    assert admin.delete(f"servers/{deleted}").status_code == 204
+    admin.await_gone(deleted)
+    assert admin.act(locked, "lock", {"locked_reason": "mine"}).status_code == 202
+    ended = await_status(admin, made["id"], *ENDED)
+    assert verdicts(ended) == {first: "moved", deleted: "gone", locked: "left"}
+    reasons = {row["id"]: row["reason"] for row in ended["machines"]}
+    assert "mine" in reasons[locked]
+    assert ended["status"] == "completed"
+    admin.act(locked, "unlock")
+
+
+def test_a_restoration_can_be_paused_and_cancelled_too(
+    admin: Client, aboard: Aboard, h1: FakeControl
+) -> None:
+    ids = aboard(2, stopped=True)
+    made = drain(admin)
+    await_status(admin, made["id"], "completed")
+    h1.set("fetch", Behaviour(delay=1.0))
+    assert steer(admin, made["id"], {"restore": None}).status_code == 202
+    await_move(admin, made["id"])
+    assert steer(admin, made["id"], {"pause": None}).json["drain"]["status"] == "paused"
+    assert steer(admin, made["id"], {"resume": None}).json["drain"]["status"] == "restoring"
+    assert steer(admin, made["id"], {"cancel": None}).status_code == 202
+    assert await_status(admin, made["id"], *ENDED)["status"] == "cancelled"
+    h1.clear()
+    assert paused(admin, "h1") is None
+    assert steer(admin, made["id"], {"restore": None}).status_code == 202
+    assert await_status(admin, made["id"], *ENDED)["status"] == "restored"
+    assert homes(admin, ids) == ["h1", "h1"]
 
 
 def test_excluded_machines_stay(admin: Client, aboard: Aboard) -> None:
