@@ -41,7 +41,9 @@ class OsHost(Resource):
         """Undo the host's newest drain; one that is undone already is left as it is."""
         newest = Listing(filters={"host": host}, sort=NEWEST_FIRST, limit=1)
         for drain in self._catalog.list(call.ctxt, "drains", DrainRecord, newest):
-            if drain.status in UNFINISHED:
+            if drain.status == "paused" and drain.homeward:
+                self._steer(call, drain, "resume", {})
+            elif drain.status in UNFINISHED:
                 self._steer(call, drain, "cancel", {"reopen": True})
             elif drain.status not in UNDONE:
                 self._steer(call, drain, "restore", {})

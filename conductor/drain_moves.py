@@ -190,11 +190,12 @@ class Moves:
         case = Case(
             turn=self._turn,
             ctxt=RequestContext(
-                request_id=f"req-{self._drain.id}", user_id=self._drain.user_id,
+                request_id=f"req-{action_id}", user_id=self._drain.user_id,
                 project_id=instance.project_id,
             ),
             request=AcceptRequest(
-                action_id=action_id, instance_id=instance.id, verb=verb, params=params
+                action_id=action_id, instance_id=instance.id, verb=verb,
+                params={**params, "drain": self._drain.id},
             ),
             action=ACTIONS[verb],
             instance=instance,

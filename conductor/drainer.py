@@ -97,7 +97,7 @@ class _Round:
         if host is None:
             return
         count = sa.select(sa.func.count()).where(DrainMachine.drain_id == self._drain.id)
-        first = self._turn.session.execute(count).scalar_one()
+        first = int(self._turn.session.scalar(count) or 0)
         planned = drain_plan.plan(self._turn, host, new, drains.rules_of(self._drain))
         for row in drains.machine_rows(self._drain, planned, first):
             self._turn.add(row)
@@ -106,7 +106,8 @@ class _Round:
         query = sa.select(DrainMachine).where(
             DrainMachine.drain_id == self._drain.id, DrainMachine.status == status
         )
-        return self._turn.all(query.order_by(DrainMachine.ordinal).limit(limit))
+        query = query.order_by(DrainMachine.ordinal)
+        return self._turn.all(query if limit is None else query.limit(limit))
 
     def _actions(self, rows: list[DrainMachine]) -> dict[str, Action]:
         ids = [row.action_id for row in rows if row.action_id]

@@ -360,6 +360,7 @@ def _record(drain: Drain, counts: dict[str, int], machines: list[MachineRecord])
         created_at=iso(drain.created_at),
         updated_at=iso(drain.updated_at),
         finished_at=iso(drain.finished_at),
+        homeward=drain.homeward,
         notes=drain.notes,
         counts=counts,
         machines=machines,

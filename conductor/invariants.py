@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from conductor import migration
-from conductor.db.models import Action, Claim, Host, Instance, Leftover, Port, Project, Step
+from conductor.db.drains import Drain, DrainMachine
+from conductor.db.models import Action, Claim, Host, Instance, Leftover, Pause, Port, Project, Step
+from conductor.drains import GOING_ON, HOLDER
 from conductor.plan import LIVE, UNDONE
 from paddock.actions import CLEANING, LAUNCHING, PowerState, VmState
 
@@ -45,6 +47,8 @@ def rules() -> list[Rule]:
         _ports(),
         _two_launches(),
         _guests_of_the_deleted(),
+        _undone_after_a_drain(),
+        _drains_of_open_hosts(),
     ]
 
 
@@ -234,3 +238,20 @@ def _guests_of_the_deleted() -> Rule:
         .where(Instance.deleted.is_(True), Leftover.kind != "instance")
     )
     return query, "leftover {} waits for a machine that is deleted"
+
+
+def _undone_after_a_drain() -> Rule:
+    query = (
+        sa.select(DrainMachine.instance_id, Drain.status)
+        .join(Drain, Drain.id == DrainMachine.drain_id)
+        .where(Drain.status.not_in(GOING_ON), DrainMachine.status != "done")
+    )
+    return query, "machine {} of a drain that is {} has no verdict"
+
+
+def _drains_of_open_hosts() -> Rule:
+    held = sa.select(Pause.host).where(Pause.host == Drain.host, Pause.holder == HOLDER)
+    query = sa.select(Drain.host).where(
+        Drain.status.in_(GOING_ON), Drain.homeward.is_(False), ~held.exists()
+    )
+    return query, "host {} is being drained and takes new machines"

@@ -309,6 +309,7 @@ class DrainRecord(Record, frozen=True, kw_only=True):
     :ivar strategy: ``auto``, ``live``, ``cold`` or ``leave``
     :ivar exclude: ids of machines that stay
     :ivar deadline: after which no move begins, ISO 8601
+    :ivar homeward: whether machines go, or went, to the host rather than away from it
     :ivar notes: what its administrator should know
     :ivar counts: verdict, or status of what is not done → how many machines
     :ivar machines: empty in lists
@@ -327,6 +328,7 @@ class DrainRecord(Record, frozen=True, kw_only=True):
     created_at: str
     updated_at: str | None
     finished_at: str | None
+    homeward: bool
     notes: list[str]
     counts: dict[str, int]
     machines: list[DrainMachine]

@@ -23,6 +23,8 @@ SELECT 'a step is live' FROM steps WHERE status IN ('waiting', 'accepted', 'runn
 UNION ALL SELECT 'there is a leftover: ' || kind || ' on ' || host FROM leftovers
 UNION ALL SELECT host || ' is ' || state FROM (SELECT name AS host, state, reconcile FROM hosts)
     WHERE state != 'up' OR reconcile
+UNION ALL SELECT 'the drain of ' || host || ' is ' || status FROM drains
+    WHERE status IN ('running', 'cancelling', 'restoring')
 UNION ALL SELECT 'an address waits' FROM ports WHERE quarantine_host IS NOT NULL
 LIMIT 1
 """
@@ -30,6 +32,14 @@ INSTANCES = """
 SELECT id, vm_state, host, disk_host, disk_generation, deleted, busy FROM instances ORDER BY id
 """
 OVERDUE = "SELECT id FROM steps WHERE status IN ('accepted', 'running') AND deadline < ?"
+FORGOTTEN = """
+SELECT m.instance_id, d.host FROM drain_machines m JOIN drains d ON d.id = m.drain_id
+JOIN instances i ON i.id = m.instance_id AND i.deleted = 0 AND i.vm_state = 'stopped'
+JOIN actions a ON a.id = (SELECT id FROM actions WHERE instance_id = i.id AND status = 'succeeded'
+    AND verb NOT IN ('lock', 'unlock') ORDER BY finished_at DESC LIMIT 1)
+WHERE m.ran AND m.verdict IN ('moved', 'returned', 'left')
+    AND json_extract(a.params, '$.drain') = d.id AND a.verb IN ('os-stop', 'migrate')
+"""
 ACTIONS = "SELECT id, verb, status, reason, instance_id FROM actions WHERE status != 'refused'"
 
 
@@ -118,3 +128,11 @@ def unfinished(raw: Any, accepted: dict[str, str]) -> list[str]:
         elif row[2] == "failed" and len(row[3] or "") < 10:
             wrongs.append(f"the {verb} {key[:4]} failed without a reason: {row[3]!r}")
     return wrongs
+
+
+def forgotten(raw: Any) -> list[str]:
+    """Machines that a drain stopped, and left so though it says that all is well."""
+    return [
+        f"{key[:4]} was stopped for the drain of {host} and not started again"
+        for key, host in raw.execute(FORGOTTEN)
+    ]

@@ -16,6 +16,7 @@ import compute_agent.keeping
 from compute_agent.epoch import EpochFile, HostTaken
 from conductor import step_tickets
 from conductor.agent_endpoint import AgentEndpoint
+from conductor.drainer import Drainer
 from conductor.judgement import Proof
 from conductor.ledger_endpoint import LedgerEndpoint
 from conductor.pings import Pinger
@@ -137,6 +138,7 @@ class Cloud:
         self.api = Process("api", "api")
         self.ledger = LedgerClient(Caller(bus, "conductor-api"))
         self.reaper_interval = 1.0
+        self.drains = False
         self.wrong: Callable[[str], None] = lambda _: None
 
     def moment(self, later: float = 0.0) -> str:
@@ -221,6 +223,9 @@ class Cloud:
         proof = Proof(lambda: self._probe(process), self.scheduler.clock, conf.conductor.dead_after)
         reaper = Reaper(turns, proof, Pinger(turns, self.ping))
         Timer(reaper.round, self.reaper_interval, "reaper", at_once=False).start()
+        if self.drains:
+            drainer = Drainer(turns, self.reaper_interval)
+            Timer(drainer.round, self.reaper_interval, "drainer", at_once=False).start()
 
     def _probe(self, process: Process) -> bool:
         """A call to itself through broker and database."""

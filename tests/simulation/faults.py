@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from conductor import hosts, leftovers
+import sqlalchemy as sa
+
+from conductor import drains, hosts, leftovers
+from conductor.db.drains import Drain
 from conductor.db.models import Host
 from conductor.turn import Turn, Turns
 from paddock.actions import Seen
@@ -104,6 +108,8 @@ class Faults:
         self._change_hosts(
             lambda turn, host: hosts.resume(turn, host.name) if host.paused else None
         )
+        if cloud.drains:
+            self._end_drains()
 
     # --- processes
 
@@ -201,6 +207,40 @@ class Faults:
                 hosts.pause(turn, self._admin, name, "work") if host.name == name else None
             )
         )
+
+    def _drain(self, source: random.Random) -> None:
+        """An administrator drains a host."""
+        fields = {
+            "host": self._host(source),
+            "max_parallel": source.choice([1, 2]),
+            "target_zone": source.choice([None, "az1", "az2"]),
+        }
+        self._steer_by(lambda turn: drains.create(turn, self._admin, fields))
+
+    def _steer(self, source: random.Random) -> None:
+        """An administrator changes the course of a drain, if that is possible."""
+        verb = source.choice([*drains.STEERING, "restore", "cancel"])
+        params = {"reopen": source.random() < 0.7} if verb == "cancel" else {}
+        self._steer_by(
+            lambda turn: [
+                drains.steer(turn, drain.id, verb, params)
+                for drain in turn.all(sa.select(Drain).order_by(Drain.id))
+            ]
+        )
+
+    def _end_drains(self) -> None:
+        """Those that stand still, and some others, are cancelled."""
+
+        def cancel(turn: Turn) -> None:
+            for drain in turn.all(sa.select(Drain).order_by(Drain.id)):
+                if drain.status == "paused" or (drain.status == "running" and drain.id < "8"):
+                    drains.steer(turn, drain.id, "cancel", {})
+
+        self._steer_by(cancel)
+
+    def _steer_by(self, change: Callable[[Turn], object]) -> None:
+        with suppress(PaddockError):
+            self._operator.run(lambda turn: turn.attempt(lambda: change(turn)))
 
     def _guest(self, source: random.Random) -> None:
         """A guest changes by itself."""

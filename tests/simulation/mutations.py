@@ -153,6 +153,7 @@ MUTATIONS = (
     Mutation("strangers at home", "the guest on the disk's host is the machine's own, whatever "
              "generation a move that failed has left", p.strangers_at_home, 933),
     Mutation("wrong keeper", "who keeps the machine is one table", p.wrong_keeper, 129),
+    Mutation("stopped for good", "a drain starts what it stopped", p.stopped_for_good, 717),
     Mutation("copies forgotten", "what cannot be undone now is a leftover",
              p.kinds_unleft("disk"), 129),
     Mutation("leftovers bar nobody", "a host with leftovers cannot receive the instance",

@@ -11,6 +11,7 @@ import msgspec
 import conductor.accept
 import conductor.checks
 import conductor.deletion
+import conductor.drain_moves
 import conductor.finish
 import conductor.liveness
 import conductor.observations
@@ -318,6 +319,10 @@ def strangers_at_home() -> list[Patch]:
         return Instance.generation == generation
 
     return [(conductor.observations, "_is_own", is_own)]
+
+
+def stopped_for_good() -> list[Patch]:
+    return [(conductor.drain_moves, "_is_to_start", lambda *_: False)]
 
 
 def wrong_keeper() -> list[Patch]:

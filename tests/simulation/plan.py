@@ -113,7 +113,19 @@ def make(seed: int) -> Plan:
     if seed % 12 == 3:
         made = replace(made, length=LONG_SECONDS)
     made = _with_story(source, made) if source.random() < TOLD else made
-    return replace(made, emphasis="migrate") if seed % 8 == 5 else made
+    return _with_moves(made, seed) if seed % 8 == 5 else made
+
+
+def _with_moves(plan: Plan, seed: int) -> Plan:
+    """The plan with machines that are moved, and hosts that are drained."""
+    source = random.Random(seed)
+    begin = source.uniform(0.0, plan.length / 2)
+    wanted = ["drain"] if source.random() < 0.6 else []
+    wanted += ["steer"] * source.choice([0, 1, 1, 2, 3]) if wanted else []
+    moments = [begin, *(source.uniform(begin, plan.length) for _ in wanted)]
+    more = [Item(at, what, source.getrandbits(32)) for at, what in zip(moments, wanted)]  # noqa: B905
+    items = tuple(sorted([*plan.items, *more], key=lambda item: item.at))
+    return replace(plan, emphasis="migrate", items=items)
 
 
 def _with_story(source: random.Random, plan: Plan) -> Plan:

@@ -65,6 +65,7 @@ class Schedule:
             ground.configurations, ground.policy,
         )  # fmt: skip
         self.cloud.reaper_interval = plan.reaper_interval
+        self.cloud.drains = any(item.what == "drain" for item in plan.items)
         self.watch = Watch(
             ground.sessions.raw, self.world, self.wrongs.append, lambda: self.scheduler.current
         )
@@ -171,6 +172,7 @@ class Schedule:
         self.watch.check_steps()
         self.wrongs += restless
         self.wrongs += checks.unfinished(self.ground.sessions.raw, self.users.accepted)
+        self.wrongs += checks.forgotten(self.ground.sessions.raw)
         self._judge()
 
     def restlessness(self) -> list[str]:
