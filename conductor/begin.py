@@ -74,7 +74,6 @@ def _note(case: Case, status: str) -> Action:
     turn, read = case.turn, case.instance
     before = (
         "vm_state", "power_state", "host", "disk_host", "generation", "disk_generation", "zone",
-        "last_action",
     )  # fmt: skip
     action = Action(
         id=case.request.action_id,
@@ -145,7 +144,7 @@ def _power_on(case: Case) -> Ticket:
 
 def _migrate(case: Case) -> Ticket:
     action = _hold(case)
-    steps = migration.place(case.turn, case.instance, action)
+    steps = migration.plan(case.turn, case.instance, action)
     return _ticket(case, plan.insert(case.turn, action, steps))
 
 

@@ -96,7 +96,7 @@ def _waiting(turn: Turn, action: Action) -> list[Step]:
 
 def _new_place(turn: Turn, step: Step, action: Action, instance: Instance) -> dict[str, Any]:
     """Where the disk lies when a step has succeeded."""
-    if action.verb == migration.VERB:
+    if action.verb == migration.VERB and step.kind == StepKind.FETCH:
         return migration.arrive(turn, step, instance)
     if not _has_moved(step, instance):
         return {}
@@ -118,7 +118,7 @@ def _let_go(turn: Turn, step: Step, action: Action, instance: Instance) -> None:
     A move whose end nobody knew may be completed by a later action, which has no step that
     discards the old copy.
     """
-    if step.kind == StepKind.POWER_OFF:
+    if step.kind == StepKind.POWER_OFF and action.verb != migration.VERB:
         claims.release(turn, instance.id, step.host, claims.COMPUTE)
     if _has_moved(step, instance) and action.verb != "vm-poweron":
         old, below = str(instance.disk_host), instance.generation

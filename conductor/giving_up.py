@@ -24,7 +24,7 @@ def give_up(turn: Turn, instance: Instance, action: Action, seen: Seen | None) -
     query = sa.select(Step).where(Step.action_id == action.id).order_by(Step.ordinal)
     steps = turn.all(query)
     if action.verb == migration.VERB:
-        return migration.stay(turn, instance, action, steps[0])
+        return migration.stay(turn, instance, steps)
     launch = next((step for step in steps if step.kind in LAUNCHING), None)
     if launch is None:
         return {}

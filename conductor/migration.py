@@ -18,6 +18,12 @@ from paddock.errors import BadRequest, NoValidHost
 VERB = "migrate"
 
 
+def plan(turn: Turn, instance: Instance, action: Action) -> Plan:
+    """As :func:`place`, with the step before: the machine's own host sees to it that its guest is
+    off, and cannot be started by what is still under way there, before the disk is read."""
+    return [(StepKind.POWER_OFF, str(instance.disk_host)), *place(turn, instance, action)]
+
+
 def place(turn: Turn, instance: Instance, action: Action) -> Plan:
     """Claim room for a machine on another host than its own, and say which steps take it there.
 
@@ -80,19 +86,19 @@ def arrive(turn: Turn, step: Step, instance: Instance) -> dict[str, Any]:
     }
 
 
-def stay(turn: Turn, instance: Instance, action: Action, fetch: Step) -> dict[str, Any]:
+def stay(turn: Turn, instance: Instance, steps: Sequence[Step]) -> dict[str, Any]:
     """A move that failed: the machine stays where it is; changes to its row.
 
     The generation of a copy that may lie on the target is never used again, so that a later move
-    cannot take a stale copy for its own. Its own host never heard of this action.
+    cannot take a stale copy for its own.
     """
+    fetch = next(step for step in steps if step.kind == StepKind.FETCH)
     claims.release(turn, instance.id, fetch.host)
-    changes: dict[str, Any] = {"last_action": action.before.get("last_action")}
-    if fetch.started_at is not None:
-        copy = instance.generation + 1
-        leftovers.leave(turn, fetch.host, leftovers.DISK, instance.id, copy + 1)
-        changes["generation"] = copy
-    return changes
+    if fetch.started_at is None:
+        return {}
+    copy = instance.generation + 1
+    leftovers.leave(turn, fetch.host, leftovers.DISK, instance.id, copy + 1)
+    return {"generation": copy}
 
 
 def give_way(turn: Turn, ended: Sequence[Step]) -> None:

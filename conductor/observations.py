@@ -37,7 +37,7 @@ def observe(turn: Turn, host: str, seen: Observation) -> bool:
     that knows no action, since its files were lost, only an instance that has rested for longer
     than calls live is judged, and any other one when the host reconciles.
     """
-    fresh = _is_own(host, seen.generation)
+    fresh = Instance.generation == seen.generation
     if seen.action_id is None:
         return _apply(turn, seen.instance_id, host, seen.seen, fresh, rested=True)
     fresh = sa.and_(fresh, _is_last(seen.action_id))
@@ -52,15 +52,6 @@ def observe_late(turn: Turn, step: Step, seen: Seen) -> bool:
 def is_recent(turn: Turn, moment: datetime.datetime) -> bool:
     """Whether a call that is worked on may have been sent before that moment."""
     return (turn.now - moment).total_seconds() <= turn.call_timeout
-
-
-def _is_own(host: str, generation: int) -> sa.ColumnElement[bool]:
-    """Whether a guest of that generation is the instance's own.
-
-    After a move that failed, the guest on the disk's host is older than the instance's generation.
-    """
-    at_home = sa.and_(Instance.disk_host == host, Instance.disk_generation <= generation)
-    return sa.or_(Instance.generation == generation, at_home)
 
 
 def _is_last(action_id: str) -> sa.ColumnElement[bool]:

@@ -30,14 +30,17 @@ def deadlines(turn: Turn, verb: str) -> dict[str, datetime.datetime]:
     }
 
 
-def insert(turn: Turn, action: Action, plan: Plan, together: bool = False) -> list[Step]:
+def insert(
+    turn: Turn, action: Action, plan: Plan, together: bool = False, first: int = 0
+) -> list[Step]:
     """Write an action's steps; the first is accepted, the rest wait for their turn.
 
     :param together: all are accepted at once
+    :param first: how many steps of the action come before
     """
     steps = []
-    for ordinal, (kind, host) in enumerate(plan):
-        due = together or ordinal == 0
+    for ordinal, (kind, host) in enumerate(plan, first):
+        due = together or ordinal == first
         steps.append(_step(turn, action, ordinal, kind, host, due))
     for step in steps:
         turn.add(step)
@@ -45,16 +48,16 @@ def insert(turn: Turn, action: Action, plan: Plan, together: bool = False) -> li
 
 
 def replace(turn: Turn, action: Action, first: Step, plan: Plan) -> None:
-    """Put other steps in the place of an action's, of which none has started; Moved when one has.
+    """Put other steps in the place of an action's that have not started.
 
-    :param first: the accepted one, whose deadline stays
+    :param first: the accepted one, whose deadline stays; Moved when it has started
     """
     mine = (Step.action_id == action.id, Step.started_at.is_(None))
     as_read = (Step.id == first.id, Step.status == "accepted", Step.attempt == first.attempt)
     if not turn.drop(Step, *mine, *as_read):
         raise Moved
     turn.drop(Step, *mine, Step.status == "waiting")
-    step = insert(turn, action, plan)[0]
+    step = insert(turn, action, plan, first=first.ordinal)[0]
     times = {"deadline": first.deadline, "hard_deadline": first.hard_deadline}
     turn.must(Step, Step.id == step.id, **times)
     turn.hint(step)

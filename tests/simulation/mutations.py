@@ -150,8 +150,8 @@ MUTATIONS = (
              p.one(SLOTS, "take", lambda *_: True), 116),
     Mutation("all generations removed", "a removal touches only older generations",
              a.all_removed, 116),
-    Mutation("strangers at home", "the guest on the disk's host is the machine's own, whatever "
-             "generation a move that failed has left", p.strangers_at_home, 933),
+    Mutation("judged once", "what stays beside an old copy is judged when that is gone",
+             p.judged_once, 20539),
     Mutation("wrong keeper", "who keeps the machine is one table", p.wrong_keeper, 129),
     Mutation("stopped for good", "a drain starts what it stopped", p.stopped_for_good, 717),
     Mutation("copies forgotten", "what cannot be undone now is a leftover",

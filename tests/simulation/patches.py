@@ -14,7 +14,6 @@ import conductor.deletion
 import conductor.drain_moves
 import conductor.finish
 import conductor.liveness
-import conductor.observations
 import conductor.reaper
 import conductor.reconcile
 import conductor.start
@@ -314,11 +313,16 @@ def endless_attempts() -> list[Patch]:
     return [(conductor.start, "hand_back", hand_back)]
 
 
-def strangers_at_home() -> list[Patch]:
-    def is_own(_host: str, generation: int) -> Any:
-        return Instance.generation == generation
+def judged_once() -> list[Patch]:
+    original = conductor.reconcile._judge_idle
 
-    return [(conductor.observations, "_is_own", is_own)]
+    def judge(turn: Turn, host: Host, *what: Any) -> Any:
+        verdict = original(turn, host, *what)
+        if verdict is not None and verdict.reason == "a newer one is here":
+            turn.change(Host, Host.name == host.name, reconcile=False)
+        return verdict
+
+    return [(conductor.reconcile, "_judge_idle", judge)]
 
 
 def stopped_for_good() -> list[Patch]:
