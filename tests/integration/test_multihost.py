@@ -117,6 +117,31 @@ def test_a_stopped_server_migrates_with_its_disk_and_addresses(lab: MultihostLab
     assert lab.hear(server, boots=2)["mark"] == "goes"
 
 
+def test_a_drain_empties_a_host_of_real_guests_and_brings_them_back(lab: MultihostLab) -> None:
+    first = lab.booted("az1", "drained")
+    still = lab.off("az1")
+    source = lab.hosts[str(first.host)]
+    if still.host != source.name:
+        path = f"{COMPUTE}/servers/{still.id}/action"
+        lab.admin.post(path, {"migrate": {"host": source.name}})
+        lab.cloud.wait_for(still.id, "SHUTOFF", SOON)
+    body = {"host": source.name, "reason": "a disk fails"}
+    drain = lab.drained(lab.admin.post(f"{COMPUTE}/drains", body)["drain"]["id"], "completed")
+    assert {one["verdict"] for one in drain["machines"]} == {"moved"}
+    assert not source.qemus()
+    wait_for(lambda: not source.disks(), "end of the old disks", SOON)
+    moved = lab.cloud.show(first.id)
+    assert (moved.status, moved.mac, moved.ip) == ("ACTIVE", first.mac, first.ip)
+    assert moved.host != source.name
+    assert lab.hear(moved, boots=2)["mark"] == "drained"
+    assert lab.cloud.show(still.id).power_state == 10
+
+    lab.admin.post(f"{COMPUTE}/drains/{drain['id']}/action", {"restore": None})
+    lab.drained(drain["id"], "restored")
+    assert lab.cloud.show(first.id).host == lab.cloud.show(still.id).host == source.name
+    assert lab.running_on(first) == [source.name]
+
+
 def test_what_a_host_holds_opens_nothing_of_another_host(lab: MultihostLab) -> None:
     server = lab.off("az1")
     owner, thief = lab.hosts[str(server.host)], lab.hosts["h3"]
