@@ -32,7 +32,7 @@ from conductor.certificates import Authority
 from conductor.db.models import Host
 from devstack.ports import free_ports
 from paddock import config, tickets
-from paddock.actions import StepKind
+from paddock.actions import Seen, StepKind
 from paddock.errors import GuestHung, HypervisorError, WorkCancelled
 from paddock.records import DiskSource
 from tests.fixtures.certificates import Certificates, https
@@ -292,6 +292,14 @@ def test_a_host_that_hangs_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyP
 
 def test_a_disk_that_is_not_there_is_a_failure_with_a_reason(scene: Scene) -> None:
     scene.disk.unlink()
+    with pytest.raises(HypervisorError, match="from host h1: it answered 500"):
+        scene.bring()
+
+
+def test_a_disk_is_not_given_while_its_guest_runs(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene.driver, "seen", lambda _: Seen.RUNNING)
     with pytest.raises(HypervisorError, match="from host h1: it answered 500"):
         scene.bring()
 
