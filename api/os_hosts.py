@@ -11,8 +11,9 @@ from paddock.errors import NotFound
 from paddock.records import DrainRecord, HostRecord, Listing
 
 REASON = "maintenance_mode"
-UNFINISHED = ("planned", "running", "paused")
-UNDONE = ("restoring", "restored")
+TO_CANCEL = ("running", "paused", "cancelled")
+"""In these statuses a drain is ended, or its host only opened, rather than undone."""
+UNDONE = ("cancelling", "restoring", "restored")
 
 
 class OsHost(Resource):
@@ -43,7 +44,7 @@ class OsHost(Resource):
         for drain in self._catalog.list(call.ctxt, "drains", DrainRecord, newest):
             if drain.status == "paused" and drain.homeward:
                 self._steer(call, drain, "resume", {})
-            elif drain.status in UNFINISHED:
+            elif drain.status in TO_CANCEL:
                 self._steer(call, drain, "cancel", {"reopen": True})
             elif drain.status not in UNDONE:
                 self._steer(call, drain, "restore", {})

@@ -237,6 +237,8 @@ class CatalogEndpoint:
     def create_drains(self, ctxt: Context, fields: Json) -> Any:
         """See CatalogClient."""
         rule = f"{_DRAINS}:create"
+        if fields.get("dry_run") is True:  # which writes nothing
+            return self._read(ctxt, rule, lambda turn, asks: drains.create(turn, asks, fields))
         return self._change(ctxt, rule, lambda turn, asks: drains.create(turn, asks, fields))
 
     @expose

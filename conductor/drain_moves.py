@@ -17,12 +17,12 @@ from conductor.begin import begin
 from conductor.checks import Case, examine
 from conductor.db.drains import Drain, DrainMachine
 from conductor.db.models import Host, Instance, Step
-from conductor.placement import barred, candidates
+from conductor.placement import barred, candidates, is_up
 from conductor.routing import Candidate, Wish, route
 from conductor.turn import Turn
 from paddock.actions import ACTIONS, VmState
 from paddock.context import RequestContext
-from paddock.errors import NoValidHost
+from paddock.errors import HostUnavailable, NoValidHost
 from paddock.records import AcceptRequest
 
 TRIES = 3
@@ -92,11 +92,14 @@ class Moves:
         self._turn = turn
         self._drain = drain
         self._course = course
-        self._coming = Counter(row.target for row in moving if row.target)
+        self._targets = {
+            row.instance_id: row.target for row in moving
+            if row.target and (row.action_id or row.ran)
+        }  # fmt: skip
         self._stopping = [
             (row.target, instances[row.instance_id])
             for row in moving
-            if row.target and row.instance_id in instances
+            if row.target and row.instance_id in self._targets and row.instance_id in instances
             and not course.has_arrived(instances[row.instance_id])
         ]  # fmt: skip
         self._hosts: list[Candidate] | None = None
@@ -133,7 +136,12 @@ class Moves:
     def _give_up(
         self, row: DrainMachine, instance: Instance, reason: str
     ) -> Verdict | dict[str, Any]:
-        """It stays where it is; what was stopped for the move is started again."""
+        """It stays where it is; what was stopped for the move is started again.
+
+        :raises HostUnavailable: what became of its stop is not known yet
+        """
+        if row.ran and instance.vm_state != VmState.STOPPED and row.tries < 2 * TRIES:
+            self._check_home(instance)
         if not _is_to_start(row, instance):
             is_failed = row.tries >= TRIES or reason == LATE
             return Verdict("failed" if is_failed else "left", reason)
@@ -141,33 +149,43 @@ class Moves:
             return Verdict("failed", f"it is stopped where it was: {row.reason}")
         return self._begin(instance, "os-start", {})
 
-    def _move(self, row: DrainMachine, instance: Instance) -> dict[str, Any]:
+    def _check_home(self, instance: Instance) -> None:
+        host = self._turn.get(Host, str(instance.host))
+        if host is None or not is_up(host):
+            raise HostUnavailable(f"host {instance.host} is not up")
+
+    def _move(self, row: DrainMachine, instance: Instance) -> dict[str, Any] | None:
         target = self._target(row, instance)
+        if target is None:
+            return None
+        self._targets[instance.id] = target
         if instance.vm_state in drain_plan.STILL:
-            return self._begin(instance, migration.VERB, {"host": target}) | {"target": target}
-        self._coming[target] += 1
+            begun = self._begin(instance, migration.VERB, {"host": target})
+            self._hosts = None  # one has less room now
+            return begun | {"target": target}
         self._stopping.append((target, instance))
         return self._begin(instance, "os-stop", {}) | {"target": target, "ran": True}
 
-    def _target(self, row: DrainMachine, instance: Instance) -> str:
-        """The host that it is to go to: the planned one if that has room.
+    def _target(self, row: DrainMachine, instance: Instance) -> str | None:
+        """The host that it is to go to, the planned one if that has room; None to wait for one to
+        which so many come already.
 
-        :raises NoValidHost: none has, or all that have are busy with others
+        :raises NoValidHost: none has room
         """
-        found = route(self._wish(row, instance), self._room(instance))
+        found = route(self._wish(instance), self._room(instance))
         if not found.hosts:
             raise NoValidHost(f"no host can take it: {found.why()}")
-        return row.target if row.target in found.hosts else found.hosts[0]
+        coming = Counter(host for key, host in self._targets.items() if key != instance.id)
+        free = [name for name in found.hosts if self._course.homeward or coming[name] < PER_TARGET]
+        if row.target in free:
+            return row.target
+        return free[0] if free else None
 
-    def _wish(self, row: DrainMachine, instance: Instance) -> Wish:
+    def _wish(self, instance: Instance) -> Wish:
         bars = barred(self._turn, instance.id)
         if self._course.homeward:
             return migration.wish_of(instance, None, self._drain.host, bars)
-        others = {name for name, count in self._coming.items() if count >= PER_TARGET}
-        own = {row.target} if row.target else set()
-        return migration.wish_of(
-            instance, self._drain.target_zone or instance.zone, None, bars | (others - own)
-        )
+        return migration.wish_of(instance, self._drain.target_zone or instance.zone, None, bars)
 
     def _room(self, instance: Instance) -> list[Candidate]:
         """The hosts without the room that those need which were stopped to go there."""
@@ -200,7 +218,7 @@ class Moves:
             action=ACTIONS[verb],
             instance=instance,
             host=self._turn.get(Host, str(instance.host)),
-            passes_lock=False,
+            passes_lock=verb == "os-start",  # of what the drain stopped
             passes_pause=True,
         )  # fmt: skip
         ticket = begin(examine(case))

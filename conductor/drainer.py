@@ -14,17 +14,22 @@ import sqlalchemy as sa
 
 from conductor import drain_plan, drains
 from conductor.db.drains import Drain, DrainMachine
-from conductor.db.models import Action, Host, Instance
+from conductor.db.models import Action, Host, Instance, Step
 from conductor.drain_moves import Course, Moves, Verdict
 from conductor.drains import GOING_ON
-from conductor.plan import LIVE
+from conductor.plan import LIVE, UNDONE
 from conductor.turn import Turn, Turns
-from paddock.errors import PaddockError
+from paddock.actions import CLEANING
+from paddock.errors import HostUnavailable, PaddockError
 
 LOG = logging.getLogger(__name__)
 SHARE = 0.5
 """Of an interval, in which no other conductor works on a drain again."""
 RETRY = datetime.timedelta(seconds=5)
+ABSENT = 3
+"""So much longer is each pause while a host is away: half an hour in all for what is stopped."""
+MOST = 50
+"""Machines that get their verdicts in one round, and transaction."""
 
 
 class Drainer:
@@ -133,20 +138,16 @@ class _Round:
         else:
             self._fail(row, action.reason or f"its {action.verb} was {action.status}")
 
-    def _fail(self, row: DrainMachine, reason: str) -> None:
-        later = self._turn.now + RETRY
+    def _fail(self, row: DrainMachine, reason: str, pause: datetime.timedelta = RETRY) -> None:
+        later = self._turn.now + pause
         self._set(row, action_id=None, tries=row.tries + 1, reason=reason, not_before=later)
 
     def _begin(self, moves: Moves, under_way: int) -> None:
         """Begin with as many as there may be at once; nothing while the drain is paused."""
         if self._drain.status == "paused":
             return
-        free = self._drain.max_parallel - under_way
-        if self._course.is_over:
-            waiting = self._rows("planned")
-        else:
-            waiting = self._rows("planned", max(free, 0))
-        for row in waiting:
+        free = MOST if self._course.is_over else self._drain.max_parallel - under_way
+        for row in self._rows("planned", max(free, 0)):
             self._set(row, status="moving", begun_at=self._turn.now)
             self._advance(moves, row)
 
@@ -156,6 +157,9 @@ class _Round:
             return
         try:
             done = self._turn.attempt(lambda: moves.next(row))
+        except HostUnavailable as error:
+            self._fail(row, error.message, RETRY * ABSENT**row.tries)
+            return
         except PaddockError as error:
             self._fail(row, error.message)
             return
@@ -179,7 +183,7 @@ class _Round:
         undone = sa.select(DrainMachine.drain_id).where(
             DrainMachine.drain_id == self._drain.id, DrainMachine.status != "done"
         )
-        if self._turn.session.execute(undone.limit(1)).first():
+        if self._turn.session.execute(undone.limit(1)).first() or self._is_awaited():
             return
         failed = sa.select(DrainMachine.drain_id).where(
             DrainMachine.drain_id == self._drain.id, DrainMachine.verdict == "failed"
@@ -193,3 +197,12 @@ class _Round:
         if status == "cancelled" and self._drain.reopen:
             drains.open_again(self._turn, self._drain.host)
         self._turn.tell(f"The drain of host {self._drain.host} is {status}")
+
+    def _is_awaited(self) -> bool:
+        """Whether a machine may still come to the host that is to be empty, by what was accepted
+        before."""
+        if self._drain.homeward or self._course.is_over:
+            return False
+        coming = (Step.host == self._drain.host, Step.status.in_(UNDONE))
+        query = sa.select(Step.id).where(*coming, Step.kind.not_in(CLEANING))
+        return self._turn.session.execute(query.limit(1)).first() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from conductor.hosts import WORKING
 from conductor.moments import iso, read_iso
 from conductor.pages import most
 from conductor.placement import candidates
-from conductor.turn import Turn
+from conductor.turn import Moved, Turn
 from paddock.clients import read
 from paddock.context import RequestContext
 from paddock.errors import BadRequest, Conflict, NotFound
@@ -30,7 +31,7 @@ FIELDS = NewDrain.__annotations__.keys()
 STEERING = {
     "pause": ("running", "restoring"),
     "resume": ("paused",),
-    "cancel": ("running", "paused", "restoring", "completed", "failed"),
+    "cancel": ("running", "paused", "restoring", "completed", "failed", "cancelled"),
     "restore": ("completed", "failed", "cancelled"),
     "retry": ("completed", "failed", "cancelled"),
 }
@@ -178,10 +179,16 @@ def close(turn: Turn, drain: Drain) -> None:
     turn.must(Pause, as_read, since=turn.now, **said)
 
 
-def open_again(turn: Turn, host: str) -> None:
-    """Lift the drains' pause of a host."""
-    if turn.drop(Pause, Pause.host == host, Pause.holder == HOLDER):
+def open_again(turn: Turn, host: str, since: datetime.datetime | None = None) -> bool:
+    """Lift the drains' pause of a host; False when there is none.
+
+    :param since: only if it is held since then
+    """
+    mine = [Pause.host == host, Pause.holder == HOLDER]
+    lifted = turn.drop(Pause, *mine, *([] if since is None else [Pause.since == since]))
+    if lifted:
         turn.must(Host, Host.name == host, paused=Host.paused - 1)
+    return bool(lifted)
 
 
 # --- its course
@@ -219,31 +226,45 @@ def _cancel(turn: Turn, drain: Drain, params: dict[str, Any]) -> dict[str, Any]:
     if drain.status in GOING_ON:
         return {"status": "cancelling", "reopen": reopen}
     if reopen:
-        open_again(turn, drain.host)
+        _open_for_all(turn, drain)
     return {"status": "cancelled"}
 
 
 def _restore(turn: Turn, drain: Drain, _params: dict[str, Any]) -> dict[str, Any]:
     """The host is open from here, and those that left it come home."""
-    refuse_twice(turn, drain.host)
-    open_again(turn, drain.host)
-    left = {"drain_id": drain.id, "verdict": ("moved", "failed")}
-    turn.change(DrainMachine, left, **_ANEW)
+    _open_for_all(turn, drain)
+    _renew(turn, drain, ("moved",))
     return {"status": "restoring", "homeward": True, "finished_at": None, "deadline": None}
 
 
 def _retry(turn: Turn, drain: Drain, _params: dict[str, Any]) -> dict[str, Any]:
-    """Those that were left, or failed, are tried once more."""
+    """Those that were left, or failed, or came back, are tried once more."""
     refuse_twice(turn, drain.host)
     close(turn, drain)
-    undone = {"drain_id": drain.id, "verdict": ("failed", "left")}
-    turn.change(DrainMachine, undone, **_ANEW)
+    _renew(turn, drain, ("moved", "returned", "left"))
     return {"status": "running", "homeward": False, "finished_at": None, "deadline": None}
+
+
+def _renew(turn: Turn, drain: Drain, verdicts: tuple[str, ...]) -> None:
+    """Begin anew with machines that had these verdicts, and with those that failed: whether such a
+    one is yet to be started stays known."""
+    turn.change(DrainMachine, {"drain_id": drain.id, "verdict": verdicts}, **_ANEW, ran=False)
+    turn.change(DrainMachine, {"drain_id": drain.id, "verdict": "failed"}, **_ANEW)
+
+
+def _open_for_all(turn: Turn, drain: Drain) -> None:
+    """Open the host, for which no other drain may need it closed: one that begins just now changes
+    the pause that was read before it was looked for."""
+    held = turn.get(Pause, (drain.host, HOLDER))
+    since = held.since if held else None
+    refuse_twice(turn, drain.host)
+    if since is not None and not open_again(turn, drain.host, since):
+        raise Moved
 
 
 _ANEW: dict[str, Any] = {
     "status": "planned", "verdict": None, "reason": None, "tries": 0, "action_id": None,
-    "not_before": None, "begun_at": None, "ended_at": None, "target": None, "ran": False,
+    "not_before": None, "begun_at": None, "ended_at": None, "target": None,
 }  # fmt: skip
 _COURSES = {
     "pause": _pause, "resume": _resume, "cancel": _cancel, "restore": _restore, "retry": _retry,

@@ -118,7 +118,11 @@ def _let_go(turn: Turn, step: Step, action: Action, instance: Instance) -> None:
     A move whose end nobody knew may be completed by a later action, which has no step that
     discards the old copy.
     """
-    if step.kind == StepKind.POWER_OFF and action.verb != migration.VERB:
+    if action.verb == migration.VERB:
+        if step.kind == StepKind.FETCH:
+            claims.release(turn, instance.id, str(instance.disk_host), claims.COMPUTE)
+        return
+    if step.kind == StepKind.POWER_OFF:
         claims.release(turn, instance.id, step.host, claims.COMPUTE)
     if _has_moved(step, instance) and action.verb != "vm-poweron":
         old, below = str(instance.disk_host), instance.generation

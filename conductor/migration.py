@@ -75,7 +75,6 @@ def arrive(turn: Turn, step: Step, instance: Instance) -> dict[str, Any]:
 
     Its generation tells the copy, and all that is made of it, from what is left behind.
     """
-    claims.release(turn, instance.id, str(instance.disk_host), claims.COMPUTE)
     host = turn.get(Host, step.host)
     return {
         "host": step.host,

@@ -7,8 +7,8 @@ import datetime
 import sqlalchemy as sa
 
 from conductor.db.drains import Drain, DrainMachine
-from conductor.db.models import Action, Base, Instance, Leftover, LogIn, Step
-from conductor.drains import GOING_ON
+from conductor.db.models import Action, Base, Instance, Leftover, LogIn, Pause, Step
+from conductor.drains import GOING_ON, HOLDER
 from conductor.log_ins import forgotten
 from conductor.plan import UNDONE
 from conductor.turn import Turn
@@ -71,7 +71,9 @@ def _purge_actions(turn: Turn, before: datetime.datetime) -> bool:
 
 
 def _purge_drains(turn: Turn, before: datetime.datetime) -> bool:
-    query = sa.select(Drain.id).where(Drain.finished_at < before, Drain.status.not_in(GOING_ON))
+    closed = sa.select(Pause.host).where(Pause.host == Drain.host, Pause.holder == HOLDER)
+    over = (Drain.finished_at < before, Drain.status.not_in(GOING_ON), ~closed.exists())
+    query = sa.select(Drain.id).where(*over)
     ids = list(turn.session.scalars(query.limit(BATCH)))
     if ids:
         turn.drop(DrainMachine, DrainMachine.drain_id.in_(ids))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from conductor import drains
+from conductor import drains, retention
 from conductor.db.drains import Drain
+from conductor.db.drains import DrainMachine as DrainRow
 from conductor.db.models import Action, Host
 from conductor.drainer import Drainer
 from paddock.actions import Seen
@@ -388,3 +389,111 @@ def test_drains_are_listed_newest_first_by_host_and_status(lab: Lab, ops: Drains
     assert listed(filters={"status": "running"}) == []
     assert listed(marker=second.id) == [first.id]
     assert listed(limit=1) == [second.id]
+
+
+def test_what_was_stopped_is_started_though_its_host_was_away_for_a_minute(
+    lab: Lab, ops: Drains
+) -> None:
+    vm = lab.active("h1")
+    drain = ops.create()
+    ops.round()
+    lab.run("h1")
+    assert lab.ledger.show(vm).vm_state == "stopped"
+    lab.kill("h1")
+    for _ in range(20):
+        ops.round()
+        lab.pass_time(3, "h1")
+    assert ops.show(drain).finished_at is None
+    lab.agents["h1"] = lab.boot("h1")
+    for _ in range(60):
+        ops.round()
+        lab.run()
+        lab.pass_time(3)
+    assert lab.ledger.show(vm).vm_state == "active"
+    assert ops.show(drain).finished_at
+
+
+@pytest.mark.parametrize(("verb", "verdict"), [("retry", "moved"), ("restore", "returned")])
+def test_what_a_drain_left_stopped_is_started_by_the_next_try(
+    lab: Lab, ops: Drains, verb: str, verdict: str
+) -> None:
+    vm = lab.active("h1")
+    drain = ops.create()
+    ops.round()
+    lab.run("h1")
+    row = {"drain_id": drain.id, "instance_id": vm}
+    failed = {"status": "done", "verdict": "failed", "action_id": None, "tries": 6}
+    lab.ledger.turns.run(lambda turn: turn.change(DrainRow, row, **failed))
+    assert ops.work(drain).status == "failed"
+    ops.steer(drain, verb)
+    done = ops.work(drain)
+    assert (machine(done, vm).verdict, lab.ledger.show(vm).vm_state) == (verdict, "active")
+
+
+def test_a_drain_waits_for_what_is_still_on_its_way_to_the_host(lab: Lab, ops: Drains) -> None:
+    vm = lab.off("h2")
+    lab.ledger.do(vm, "migrate", ctxt=lab.ledger.admin, host="h1")
+    lab.run("h2")
+    drain = ops.create()
+    for _ in range(3):
+        ops.round()
+    assert ops.show(drain).status == "running"
+    done = ops.work(drain)
+    assert (done.status, done.counts) == ("completed", {"moved": 1})
+    assert lab.ledger.show(vm).host == "h2"
+
+
+def test_an_older_drain_does_not_open_the_host_under_a_running_one(lab: Lab, ops: Drains) -> None:
+    first = ops.work(ops.create())
+    lab.active("h2")
+    lab.ledger.change(Host, "h1", paused=0)
+    lab.active("h1")
+    lab.ledger.change(Host, "h1", paused=1)
+    ops.create()
+    for verb in ("cancel", "restore", "retry"):
+        with pytest.raises(Conflict, match="being drained already"):
+            ops.steer(first, verb)
+    assert not is_open(lab)
+
+
+def test_a_host_that_stayed_closed_can_be_opened_later(lab: Lab, ops: Drains) -> None:
+    lab.active("h1")
+    drain = ops.create()
+    ops.steer(drain, "cancel", reopen=False)
+    ops.work(drain)
+    assert not is_open(lab)
+    assert ops.steer(drain, "cancel").status == "cancelled"
+    assert is_open(lab)
+
+
+def test_where_two_come_already_the_others_wait(lab: Lab, ops: Drains) -> None:
+    for _ in range(6):
+        lab.active("h1")
+    drain = ops.create(max_parallel=6)
+    for _ in range(80):
+        ops.round()
+        live = sa.select(Action).where(Action.status.in_(("accepted", "running")))
+        assert len(lab.ledger.rows(live)) <= 2
+        lab.run()
+    assert ops.show(drain).counts == {"moved": 6}
+
+
+def test_trying_again_takes_what_came_back_too(lab: Lab, ops: Drains) -> None:
+    vm = lab.active("h1")
+    drain = ops.work(ops.create())
+    ops.steer(drain, "restore")
+    assert ops.work(drain).counts == {"returned": 1}
+    lab.ledger.change(Drain, drain.id, status="cancelled")
+    ops.steer(drain, "retry")
+    assert ops.work(drain).counts == {"moved": 1}
+    assert lab.ledger.show(vm).host == "h2"
+
+
+def test_a_closed_hosts_drain_is_not_forgotten(lab: Lab, ops: Drains) -> None:
+    drain = ops.work(ops.create())
+    lab.clock.advance(400 * 86400)
+    lab.ledger.turns.run(retention.purge)
+    assert ops.show(drain).status == "completed"
+    ops.steer(drain, "cancel")
+    lab.ledger.turns.run(retention.purge)
+    assert lab.ledger.rows(sa.select(Drain)) == []
