@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from conductor.db.models import Host, Instance
 from conductor.migration import wish_of
 from conductor.packing import Load, pack
-from conductor.placement import barred_of, candidates, capabilities, is_up
+from conductor.placement import barred_of, candidates, capabilities, is_on, is_up
 from conductor.turn import Turn
 from paddock.actions import VmState
 
@@ -46,8 +46,7 @@ class Rules:
 
 def machines_on(turn: Turn, host: str) -> list[Instance]:
     """The machines that are on a host, or whose disk is, by name."""
-    here = sa.or_(Instance.host == host, Instance.disk_host == host)
-    query = sa.select(Instance).where(here, Instance.deleted.is_(False))
+    query = sa.select(Instance).where(is_on(host), Instance.deleted.is_(False))
     return turn.all(query.order_by(Instance.name, Instance.id))
 
 

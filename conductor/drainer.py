@@ -17,6 +17,7 @@ from conductor.db.drains import Drain, DrainMachine
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.drain_moves import Course, Moves, Verdict
 from conductor.drains import GOING_ON
+from conductor.placement import is_on
 from conductor.plan import LIVE, UNDONE
 from conductor.turn import Turn, Turns
 from paddock.actions import CLEANING
@@ -95,8 +96,7 @@ class _Round:
     def _take_in(self) -> None:
         """Machines that came to the host since."""
         known = sa.select(DrainMachine.instance_id).where(DrainMachine.drain_id == self._drain.id)
-        here = sa.or_(Instance.host == self._drain.host, Instance.disk_host == self._drain.host)
-        query = sa.select(Instance).where(here, Instance.deleted.is_(False))
+        query = sa.select(Instance).where(is_on(self._drain.host), Instance.deleted.is_(False))
         new = self._turn.all(query.where(Instance.id.not_in(known)).order_by(Instance.id))
         host = self._turn.get(Host, self._drain.host) if new else None
         if host is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from conductor import drain_plan
 from conductor.db.drains import Drain, DrainMachine
-from conductor.db.models import Action, Host, Instance, Pause, Step
+from conductor.db.models import Host, Instance, Pause, Step
 from conductor.documents import NewDrain
 from conductor.drain_plan import Planned, Rules
 from conductor.hosts import WORKING
@@ -340,16 +341,12 @@ def _show(turn: Turn, drain: Drain, machines: list[DrainMachine]) -> DrainRecord
         )
         for one in machines
     ]
-    counts: dict[str, int] = {}
-    for one in machines:
-        counts[one.verdict or one.status] = counts.get(one.verdict or one.status, 0) + 1
-    return _record(drain, counts, shown)
+    counts = Counter(one.verdict or one.status for one in machines)
+    return _record(drain, dict(counts), shown)
 
 
 def _progress(turn: Turn, actions: list[str]) -> dict[str, int]:
-    query = sa.select(Step.action_id, Step.done, Step.total).join(
-        Action, Action.id == Step.action_id
-    )
+    query = sa.select(Step.action_id, Step.done, Step.total)
     rows = turn.session.execute(query.where(Step.action_id.in_(actions), Step.total > 0)).tuples()
     return {action_id: 100 * done // total for action_id, done, total in rows}
 

@@ -11,7 +11,7 @@ from conductor.db.models import AggregateHost, Claim, Conductor, Host, Instance,
 from conductor.documents import HostChanges
 from conductor.moments import iso
 from conductor.pages import page
-from conductor.placement import is_dead
+from conductor.placement import is_dead, is_on
 from conductor.plan import UNDONE
 from conductor.turn import Moved, Turn
 from paddock.actions import PowerState
@@ -167,8 +167,7 @@ def _show(turn: Turn, key: str | None) -> list[HostRecord]:
 
 def refuse_instances(turn: Turn, host: str, what: str) -> None:
     """Raise Conflict when the host has an instance or an instance's disk."""
-    there = sa.or_(Instance.host == host, Instance.disk_host == host)
-    if turn.first(sa.select(Instance).where(there, Instance.deleted.is_(False))):
+    if turn.first(sa.select(Instance).where(is_on(host), Instance.deleted.is_(False))):
         raise Conflict(f"Cannot {what} host {host}: it has instances.")
 
 

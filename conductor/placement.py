@@ -75,6 +75,11 @@ def objection(turn: Turn, instance: Instance, host: str) -> str:
     raise Moved
 
 
+def is_on(host: str) -> sa.ColumnElement[bool]:
+    """In SQL: an instance is on a host, or its disk is."""
+    return sa.or_(Instance.host == host, Instance.disk_host == host)
+
+
 def is_up(host: Host) -> bool:
     """Whether the host can be given work."""
     return host.state == "up" and not host.forced_down

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from conductor import addresses, boots, claims, leftovers, observations
 from conductor.agents import has_had, speaking
 from conductor.db.models import Host, Instance, Leftover, Step
+from conductor.placement import is_on
 from conductor.plan import LIVE
 from conductor.turn import Turn
 from paddock.actions import ALIVE, OBSERVATIONS, PowerState, Seen, VmState
@@ -66,8 +67,7 @@ def _is_there(thing: Found) -> bool:
 
 
 def _expected(turn: Turn, host: str) -> list[Instance]:
-    here = sa.or_(Instance.host == host, Instance.disk_host == host)
-    return turn.all(sa.select(Instance).where(here, Instance.deleted.is_(False)))
+    return turn.all(sa.select(Instance).where(is_on(host), Instance.deleted.is_(False)))
 
 
 def _is_in_place(instance: Instance | None, thing: Found | None) -> bool:
