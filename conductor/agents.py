@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import sqlalchemy as sa
 
 from conductor.db.models import Claim, Host, Leftover, Step
@@ -23,7 +25,19 @@ def speaking(turn: Turn, host: str, epoch: str) -> Host:
     return row
 
 
-def refuse_revoked(host: Host | None) -> None:
+class Known(Protocol):
+    """What is known of a host."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def revoked(self) -> bool:
+        """Whether an administrator cut it off."""
+
+
+def refuse_revoked(host: Known | None) -> None:
     """Raise Forbidden for a host that an administrator cut off."""
     if host is not None and host.revoked:
         raise Forbidden(

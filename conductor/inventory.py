@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from conductor import leftovers
@@ -33,10 +34,9 @@ def ask(turn: Turn) -> None:
         )  # fmt: skip
 
 
-def is_asked(host: str) -> sa.ColumnElement[bool]:
-    """Whether a host has yet to answer."""
-    mine = (Query.id == question_id(host), Query.answer.is_(None))
-    return sa.select(Query.id).where(*mine).exists()
+def is_asked(question: sa.BindParameter[str]) -> sa.ColumnElement[bool]:
+    """In SQL: whether a question's host has yet to answer; see :func:`question_id`."""
+    return select(Query.id).where(Query.id == question, Query.answer.is_(None)).exists()
 
 
 def answers(session: Session) -> dict[str, list[Found] | PaddockError | None]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 from collections.abc import Callable
 
 import sqlalchemy as sa
+from sqlalchemy import bindparam, select
 
 from conductor.db.models import Host
 from conductor.turn import Turn
@@ -69,8 +71,14 @@ class Proof:
 def is_someone_overdue(turn: Turn) -> bool:
     """Whether there is anybody to judge."""
     least = turn.now - datetime.timedelta(seconds=turn.conf.dead_after)
+    return turn.session.scalar(_overdue(), {"least": least}) is not None
+
+
+@functools.cache
+def _overdue() -> sa.Select[tuple[str]]:
     standing = (Host.forced_down.is_(False), Host.state != "down")
-    return turn.first(sa.select(Host).where(*standing, Host.last_heartbeat < least)) is not None
+    silent = Host.last_heartbeat < bindparam("least", type_=Host.last_heartbeat.type)
+    return select(Host.name).where(*standing, silent).limit(1)
 
 
 class Alarm:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy import bindparam, select
 
 from conductor import inventory, zones
 from conductor.agents import refuse_revoked
@@ -15,7 +17,7 @@ from conductor.plan import LIVE
 from conductor.turn import Turn
 from paddock.clients import CONTRACT
 from paddock.errors import Conflict, ServiceUnavailable, StaleEpoch
-from paddock.inventory import ORDER
+from paddock.inventory import ORDER, question_id
 from paddock.records import Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, HostFacts, LiveStep
 from paddock.versions import is_foreign
 
@@ -23,6 +25,15 @@ RECONCILE = "reconcile"
 LISTEN = "listen"
 DEAF_AFTER_MISSES = 2
 UPTIME_DRIFT_SECONDS = 60
+STEP = {
+    "step_id": Step.id,
+    "action_id": Step.action_id,
+    "instance_id": Step.instance_id,
+    "kind": Step.kind,
+    "attempt": Step.attempt,
+    "status": Step.status,
+    "epoch": Step.epoch,
+}
 
 
 def hello(turn: Turn, told: Hello) -> HelloAnswer:
@@ -164,33 +175,46 @@ def heartbeat(turn: Turn, beat: Heartbeat) -> HeartbeatAnswer:
     raise ServiceUnavailable(f"Too many others change host {beat.host}; try again.")
 
 
-def _read(turn: Turn, beat: Heartbeat) -> tuple[Host, list[LiveStep], bool]:
+class Heard(NamedTuple):
+    """As much of a host's row as a heartbeat needs: that is read more often than any other."""
+
+    name: str
+    epoch: str | None
+    state: str
+    revoked: bool
+    reconcile: bool
+    nonce_misses: int
+    facts: dict[str, Any]
+
+
+def _read(turn: Turn, beat: Heartbeat) -> tuple[Heard, list[LiveStep], bool]:
     """The host, its live steps, and whether it is asked for an inventory."""
-    live = sa.and_(Step.host == Host.name, Step.status.in_(LIVE))
-    asked = inventory.is_asked(beat.host)
-    query = sa.select(Host, Step, asked).outerjoin(Step, live).where(Host.name == beat.host)
-    fresh = query.order_by(Step.id).execution_options(populate_existing=True)
-    rows = turn.session.execute(fresh).tuples().all()
-    refuse_revoked(rows[0][0] if rows else None)
-    if not rows or rows[0][0].epoch != beat.epoch:
+    asked = {"host": beat.host, "question": question_id(beat.host)}
+    rows = turn.session.execute(_host_and_steps(), asked).tuples().all()
+    width = len(Heard._fields)
+    host = Heard(*rows[0][:width]) if rows else None
+    refuse_revoked(host)
+    if host is None or host.epoch != beat.epoch:
         raise StaleEpoch(f"Another process speaks for host {beat.host}.")
-    steps: list[Step | None] = [step for _, step, _ in rows]
-    return rows[0][0], [_live(step) for step in steps if step is not None], rows[0][2]
+    steps = [dict(zip(STEP, row[width:-1], strict=True)) for row in rows]
+    live = [LiveStep(**step) for step in steps if step["step_id"] is not None]
+    return host, live, rows[0][-1]
 
 
-def _live(step: Step) -> LiveStep:
-    return LiveStep(
-        step_id=step.id,
-        action_id=step.action_id,
-        instance_id=step.instance_id,
-        kind=step.kind,
-        attempt=step.attempt,
-        status=step.status,
-        epoch=step.epoch,
+@functools.cache
+def _host_and_steps() -> sa.Select[Any]:
+    live = sa.and_(Step.host == Host.name, Step.status.in_(LIVE))
+    asked = inventory.is_asked(bindparam("question", type_=sa.String))
+    return (
+        select(*(getattr(Host, name) for name in Heard._fields), *STEP.values(), asked)
+        .select_from(Host)
+        .outerjoin(Step, live)
+        .where(Host.name == bindparam("host", type_=sa.String))
+        .order_by(Step.id)
     )
 
 
-def _note(turn: Turn, host: Host, beat: Heartbeat) -> bool:
+def _note(turn: Turn, host: Heard, beat: Heartbeat) -> bool:
     """A host that was judged dead has to reconcile before it is up again."""
     changes: dict[str, Any] = {"last_heartbeat": turn.now}
     if host.state == "down":
@@ -208,7 +232,7 @@ def _has_changed(stored: dict[str, Any], told: HostFacts) -> bool:
     return drift > UPTIME_DRIFT_SECONDS or bool(fresh != stored)
 
 
-def _orders(host: Host, beat: Heartbeat, steps: list[LiveStep], asked: bool) -> list[str]:
+def _orders(host: Heard, beat: Heartbeat, steps: list[LiveStep], asked: bool) -> list[str]:
     """An open host reconciles only when no worker of an ended step is still at it."""
     orders = []
     ended = {held.step_id for held in beat.held} - {step.step_id for step in steps}

@@ -7,12 +7,16 @@ that waits for its pong has a dot in it.
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import select
 
 from conductor.agents import speaking
 from conductor.db.models import Host
+from conductor.db.statements import More
 from conductor.turn import Turn, Turns
 
 Ping = Callable[[str, str], None]
@@ -42,9 +46,13 @@ def _mint(turn: Turn) -> list[tuple[str, str]]:
 
 def _due(turn: Turn) -> list[tuple[str, str | None]]:
     """Names and nonces; hosts' facts are large and not needed."""
-    query = sa.select(Host.name, Host.nonce).where(Host.state != "down").order_by(Host.name)
-    rows = turn.session.execute(query).tuples()
+    rows = turn.session.execute(_living()).tuples()
     return [(host, nonce) for host, nonce in rows if _is_due(turn, nonce)]
+
+
+@functools.cache
+def _living() -> sa.Select[tuple[str, str | None]]:
+    return select(Host.name, Host.nonce).where(Host.state != "down").order_by(Host.name)
 
 
 def _is_due(turn: Turn, nonce: str | None) -> bool:
@@ -60,13 +68,16 @@ def _renew(turn: Turn, host: str, last: str | None) -> str | None:
     """The new nonce, None when another conductor was first."""
     missed = last is not None and "." in last
     nonce = f"{_milliseconds(turn.now):x}.{turn.random.getrandbits(64):016x}"
-    misses = Host.nonce_misses + 1 if missed else Host.nonce_misses
-    facts = (Host.name == host, Host.nonce == last)
-    return nonce if turn.change(Host, *facts, nonce=nonce, nonce_misses=misses) else None
+    changes: dict[str, Any] = {"nonce": nonce} | ({"nonce_misses": More(1)} if missed else {})
+    return nonce if turn.change(Host, {"name": host, "nonce": last}, **changes) else None
 
 
 def pong(turn: Turn, host: str, epoch: str, nonce: str) -> None:
-    """The agent heard the probe; an old answer is dropped."""
-    speaking(turn, host, epoch)
-    facts = (Host.name == host, Host.nonce == nonce)
-    turn.change(Host, *facts, nonce=nonce.split(".")[0], nonce_misses=0)
+    """The agent heard the probe; an old answer is dropped.
+
+    :raises Forbidden: the host is revoked
+    :raises StaleEpoch: the caller is not the host's newest agent
+    """
+    facts = {"name": host, "epoch": epoch, "revoked": False, "nonce": nonce}
+    if not turn.change(Host, facts, nonce=nonce.split(".")[0], nonce_misses=0):
+        speaking(turn, host, epoch)

@@ -7,10 +7,12 @@ transaction of its own, so that one bad row stops no other.
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 from collections.abc import Callable
 
 import sqlalchemy as sa
+from sqlalchemy import bindparam, or_, select
 
 from conductor import addresses, ending, fencing, leftovers, queries, rerouting, retention
 from conductor.db.models import Host, Instance, Leftover, Port, Step
@@ -78,13 +80,12 @@ class Reaper:
 
     def _end_overdue(self) -> None:
         """Any step past its deadline fails, accepted or running, whatever its host is."""
-        for step_id in self._ids(lambda turn: Step.deadline < turn.now):
+        for step_id in self._ids(_overdue()):
             self._end(step_id, _is_overdue, "It was not done within its time.")
 
     def _clear_dead_hosts(self) -> None:
         """Nobody waits for a dead host to clean up: deletes end now."""
-        on_dead = Step.host.in_(sa.select(Host.name).where(dead()))
-        for step_id in self._ids(lambda _: sa.and_(Step.kind.in_(CLEANING), on_dead)):
+        for step_id in self._ids(_cleaning_on_dead()):
             self._end(step_id, _is_on_dead, "Its host is dead.")
 
     def _end(self, step_id: str, still: Callable[[Turn, Step], bool], reason: str) -> None:
@@ -106,12 +107,8 @@ class Reaper:
         for leftover_id in self._turns.read(fencing.settleable):
             self._each(lambda turn, key=leftover_id: fencing.settle(turn, key))  # type: ignore[misc]
 
-    def _ids(self, fact: Callable[[Turn], sa.ColumnElement[bool]]) -> list[str]:
-        def find(turn: Turn) -> list[str]:
-            query = sa.select(Step.id).where(Step.status.in_(LIVE), fact(turn))
-            return list(turn.session.scalars(query.order_by(Step.deadline).limit(BATCH)))
-
-        return self._turns.read(find)
+    def _ids(self, query: sa.Select[tuple[str]]) -> list[str]:
+        return self._turns.read(lambda turn: list(turn.session.scalars(query, {"now": turn.now})))
 
     def _each(self, fn: Callable[[Turn], object]) -> None:
         try:
@@ -124,11 +121,32 @@ class Reaper:
 
 def _look(turn: Turn) -> tuple[datetime.datetime, bool, bool]:
     """The time, whether a step is live, and whether something remains to be settled."""
-    steps = sa.select(Step.id).where(Step.status.in_(LIVE)).exists()
-    left = sa.select(Leftover.id).exists()
-    addresses_wait = sa.select(Port.id).where(Port.quarantine_host.is_not(None)).exists()
-    found = turn.session.execute(sa.select(steps, sa.or_(left, addresses_wait))).one()
+    found = turn.session.execute(_anything()).one()
     return turn.now, bool(found[0]), bool(found[1])
+
+
+@functools.cache
+def _anything() -> sa.Select[tuple[bool, bool]]:
+    steps = select(Step.id).where(Step.status.in_(LIVE)).exists()
+    left = select(Leftover.id).exists()
+    addresses_wait = select(Port.id).where(Port.quarantine_host.is_not(None)).exists()
+    return select(steps, or_(left, addresses_wait))
+
+
+@functools.cache
+def _overdue() -> sa.Select[tuple[str]]:
+    return _live_steps(Step.deadline < bindparam("now", type_=Step.deadline.type))
+
+
+@functools.cache
+def _cleaning_on_dead() -> sa.Select[tuple[str]]:
+    on_dead = Step.host.in_(select(Host.name).where(dead()))
+    return _live_steps(Step.kind.in_(CLEANING), on_dead)
+
+
+def _live_steps(*facts: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
+    live = select(Step.id).where(Step.status.in_(LIVE), *facts)
+    return live.order_by(Step.deadline).limit(BATCH)
 
 
 def _is_overdue(turn: Turn, step: Step) -> bool:
@@ -149,15 +167,22 @@ def _reroute_one(turn: Turn, step_id: str) -> None:
 def _hint_again(turn: Turn) -> None:
     """Hint steps that were accepted a while ago, once for all conductors."""
     before = turn.now - datetime.timedelta(seconds=turn.conf.hint_again)
-    query = (
-        sa.select(Step)
+    for step in turn.all(_unheard(), before=before):
+        same = {"id": step.id, "status": "accepted", "hinted_at": step.hinted_at}
+        if turn.change(Step, same, hinted_at=turn.now):
+            turn.hint(step)
+
+
+@functools.cache
+def _unheard() -> sa.Select[tuple[Step]]:
+    before = bindparam("before", type_=Step.hinted_at.type)
+    return (
+        select(Step)
         .join(Host, Host.name == Step.host)
         .where(Step.status == "accepted", Step.hinted_at < before, Host.state == "up")
+        .order_by(Step.id)
+        .limit(BATCH)
     )
-    for step in turn.all(query.order_by(Step.id).limit(BATCH)):
-        same = (Step.id == step.id, Step.status == "accepted", Step.hinted_at == step.hinted_at)
-        if turn.change(Step, *same, hinted_at=turn.now):
-            turn.hint(step)
 
 
 def _order_reconcile(turn: Turn) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 import sqlalchemy as sa
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import aliased
 
 from conductor import claims, migration, plan, power_on
@@ -13,25 +16,29 @@ from conductor.turn import Moved, Turn
 from paddock.actions import StepKind
 from paddock.errors import NoValidHost, PaddockError, ZoneUnavailable
 
-_BEGUN = aliased(Step)  # made once: that takes longer than all else in an idle reaper's round
+_BEGUN = aliased(Step)
 
 
 def waiting_on_dead(turn: Turn, limit: int) -> list[Step]:
     """Steps whose host is dead, where no step of their action has started, and that another host
     could do: a launch of a new machine, a fetch. All others are bound to the disk that lies there.
     """
+    return turn.all(_waiting(), limit=limit)
+
+
+@functools.cache
+def _waiting() -> sa.Select[tuple[Step]]:
     there = (_BEGUN.action_id == Step.action_id, _BEGUN.host == Step.host)
-    query = (
-        sa.select(Step)
+    return (
+        select(Step)
         .join(Host, Host.name == Step.host)
         .join(Action, Action.id == Step.action_id)
         .where(Step.status == "accepted", dead())
-        .where(~sa.select(_BEGUN.id).where(*there, _BEGUN.started_at.is_not(None)).exists())
+        .where(~select(_BEGUN.id).where(*there, _BEGUN.started_at.is_not(None)).exists())
         .where(sa.or_(Action.verb == "create", Step.kind == StepKind.FETCH.value))
         .order_by(Step.id)
-        .limit(limit)
+        .limit(bindparam("limit", type_=sa.Integer))
     )
-    return turn.all(query)
 
 
 def reroute(turn: Turn, step: Step) -> None:

@@ -133,10 +133,12 @@ class Turn:
             return cast("Row | None", self._ahead[kind, key])
         return self.session.get(kind, key, populate_existing=True)
 
-    def all(self, query: sa.Select[tuple[Row]]) -> list[Row]:
-        """The rows of a query as they are now."""
-        fresh = query.execution_options(populate_existing=True)
-        return list(self.session.scalars(fresh))
+    def all(self, query: sa.Select[tuple[Row]], **parameters: Any) -> list[Row]:
+        """The rows of a query as they are now.
+
+        :param parameters: of a query that was made once: making one takes longer than to run it
+        """
+        return list(self.session.scalars(query, parameters, execution_options=FRESH))
 
     def first(self, query: sa.Select[tuple[Row]]) -> Row | None:
         """The first row of a query as it is now, None when there is none."""
