@@ -91,17 +91,12 @@ def key_of(thing: Any, values: list[Any]) -> Any:
     if isinstance(thing, Node):
         return thing.key(values)
     if _is_mapped(thing):
-        KEPT[id(thing)] = thing
-        return id(thing)
+        return id(thing)  # it stays as long as its module
     found = thing._generate_cache_key() if hasattr(thing, "_generate_cache_key") else None
     if found is None or any(one.expanding for one in found.bindparams):
         raise Uncacheable
     values += [one.effective_value for one in found.bindparams]
     return found.key
-
-
-KEPT: dict[int, Any] = {}
-"""What keys name by its id, so that no other thing gets that id."""
 
 
 def real_of(thing: Any, binder: Binder) -> Any:
@@ -133,7 +128,6 @@ class Fact(Node):
     def key(self, values: list[Any]) -> Key:
         """See the base."""
         value = self.value
-        KEPT[id(self.column)] = self.column
         if value is None or value is True or value is False:
             return (id(self.column), self.name, value)
         if isinstance(value, tuple):
@@ -142,7 +136,6 @@ class Fact(Node):
         if isinstance(value, Node):
             return (id(self.column), self.name, value.key(values))
         if isinstance(value, InstrumentedAttribute):
-            KEPT[id(value)] = value
             return (id(self.column), self.name, "column", id(value))
         values.append(value)
         return (id(self.column), self.name)

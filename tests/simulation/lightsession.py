@@ -6,17 +6,20 @@ by every query; a test runs the same schedules over both and compares what happe
 
 from __future__ import annotations
 
+import datetime
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql.visitors import iterate
 
 from conductor.db.models import Base
 from tests.simulation.light import Binder, Statement, Uncacheable
@@ -50,20 +53,17 @@ class Entity:
         self.names = names
         self.kind = kind
         self.pk = [names.index(c.key) for c in sa.inspect(kind).primary_key] if kind else []
-        processors = [kind.dialect_impl(DIALECT) for kind in types]
-        made = [
-            _read_json if isinstance(one, sa.JSON) else one.result_processor(DIALECT, None)
-            for one in processors
-        ]
+        made = [_reader(one.dialect_impl(DIALECT)) for one in types]
         self.processors = [(place, one) for place, one in enumerate(made) if one is not None]
 
     def read(self, row: tuple[Any, ...], known: dict[Any, Any]) -> Any:
         """The object of a row, or the column's value."""
+        if self.kind is None:
+            value = row[self.start]
+            return self.processors[0][1](value) if self.processors else value
         values = list(row[self.start : self.end])
         for place, processor in self.processors:
             values[place] = processor(values[place])
-        if self.kind is None:
-            return values[0]
         key = (self.kind, *[values[place] for place in self.pk])
         if key[1] is None:
             return None
@@ -74,8 +74,21 @@ class Entity:
         return found
 
 
+def _reader(kind: Any) -> Process | None:
+    return _read_json if isinstance(kind, sa.JSON) else kind.result_processor(DIALECT, None)
+
+
 def _read_json(text: str | None) -> Any:
     return None if text is None else msgspec.json.decode(text)
+
+
+def _writer(kind: Any) -> Process | None:
+    return _say_moment if isinstance(kind, sa.DateTime) else kind.bind_processor(DIALECT)
+
+
+def _say_moment(moment: datetime.datetime | None) -> str | None:
+    """As SQLAlchemy's own does, which takes several times as long."""
+    return None if moment is None else moment.isoformat(" ", "microseconds")
 
 
 class Result:
@@ -123,7 +136,7 @@ class Table:
         self.insert = f"INSERT INTO {table} ({listed}) VALUES ({marks})"
         self.entity = Entity(0, [column.type for _, column in columns], self.names, kind)
         self.columns = [
-            (name, column.default, column.type.dialect_impl(DIALECT).bind_processor(DIALECT))
+            (name, column.default, _writer(column.type.dialect_impl(DIALECT)))
             for name, column in columns
         ]
 
@@ -140,12 +153,27 @@ class Table:
         return values
 
 
+@dataclass
+class Ready:
+    """A statement that SQLAlchemy made.
+
+    :ivar values: of each of its parameters the name and the default
+    """
+
+    compiled: Compiled
+    values: list[tuple[str, Any]]
+
+
 class Shapes:
-    """The statements that were seen, compiled; shared by all sessions of a worker process."""
+    """The statements that were seen, compiled; shared by all sessions of a worker process.
+
+    Those that SQLAlchemy made are known by themselves while they are there: the conductor keeps
+    those that it runs often.
+    """
 
     def __init__(self) -> None:
         self._known: dict[Any, Compiled] = {}
-        self._keys: dict[int, tuple[Any, Any]] = {}
+        self._ready: WeakKeyDictionary[Any, Ready] = WeakKeyDictionary()
         self._tables: dict[Any, Table] = {}
 
     def table(self, kind: Any) -> Table:
@@ -159,35 +187,31 @@ class Shapes:
         self, statement: Any, values: list[Any], parameters: Mapping[str, Any]
     ) -> Compiled:
         """The SQL of a statement, whose values are appended."""
-        try:
-            if isinstance(statement, Statement):
+        ready = None
+        if isinstance(statement, Statement):
+            try:
                 key = statement.key(values)
-            else:
-                values += (found := self._key(statement, bool(parameters))).bindparams
-                values[:] = [parameters.get(one.key, one.effective_value) for one in values]
-                key = found.key
-        except Uncacheable:
-            values.clear()
-            return _compile_once(statement)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = _compile(statement)
-        return known
+                return self._known.get(key) or self._keep(key, statement)
+            except Uncacheable:
+                values.clear()
+                ready = _make_ready(statement.real(Binder(named=False)))
+        ready = ready or self._ready.get(statement) or self._keep_ready(statement)
+        values += [parameters.get(name, default) for name, default in ready.values]
+        return ready.compiled
 
-    def _key(self, statement: Any, is_kept: bool) -> Any:
-        """Its key for the cache; what has parameters was made once, and is known by its id."""
-        if not is_kept:
-            return _cache_key(statement)
-        if id(statement) not in self._keys:
-            self._keys[id(statement)] = statement, _cache_key(statement)
-        return self._keys[id(statement)][1]
+    def _keep_ready(self, statement: Any) -> Ready:
+        found = statement._generate_cache_key()
+        if found is None or any(one.expanding for one in found.bindparams):
+            ready = _make_ready(statement)
+        else:
+            compiled = self._known.get(found.key) or self._keep(found.key, statement)
+            ready = Ready(compiled, [(one.key, one.effective_value) for one in found.bindparams])
+        self._ready[statement] = ready
+        return ready
 
-
-def _cache_key(statement: Any) -> Any:
-    found = statement._generate_cache_key()
-    if found is None or any(one.expanding for one in found.bindparams):
-        raise Uncacheable
-    return found
+    def _keep(self, key: Any, statement: Any) -> Compiled:
+        made = self._known[key] = _compile(statement)
+        return made
 
 
 def _compile(statement: Any) -> Compiled:
@@ -207,7 +231,7 @@ def _compile(statement: Any) -> Compiled:
         place = number if order is None else order[id(original)]
         for bound in matches[original]:
             places[compiler.bind_names[bound]] = place
-    processors = compiler._bind_processors
+    processors = _writers(compiler)
     names = compiler.positiontup or []
     parameters: list[tuple[int, Process | None]] = [
         (places[name], processors.get(name))
@@ -218,18 +242,25 @@ def _compile(statement: Any) -> Compiled:
     return Compiled(str(compiler), parameters, _entities(made, compiler))
 
 
-def _compile_once(statement: Any) -> Compiled:
-    """A statement with its values in it, for shapes that depend on them."""
-    made = statement.real(Binder(named=False)) if isinstance(statement, Statement) else statement
-    compiler = made.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
-    parameters = compiler.construct_params()
-    bound = [parameters[name] for name in compiler.positiontup or []]
-    processors = [compiler._bind_processors.get(name) for name in compiler.positiontup or []]
-    fixed: list[tuple[int, Process | None]] = [
-        (-1, lambda _, v=value, p=processor: p(v) if p else v)
-        for value, processor in zip(bound, processors, strict=True)
-    ]
-    return Compiled(str(compiler), fixed, _entities(made, compiler))
+def _make_ready(made: Any) -> Ready:
+    """A statement of a shape that depends on its values, such as how many a list has."""
+    asked = [one.key for one in iterate(made) if getattr(one, "required", False)]
+    filled = made.params(dict.fromkeys(asked)) if asked else made
+    compiler = filled.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
+    defaults = compiler.construct_params()
+    names, processors = compiler.positiontup or [], _writers(compiler)
+    values = [(name, defaults[name]) for name in names]
+    parameters = [(place, processors.get(name)) for place, name in enumerate(names)]
+    return Ready(Compiled(str(compiler), parameters, _entities(made, compiler)), values)
+
+
+def _writers(compiler: Any) -> dict[str, Process]:
+    found = dict(compiler._bind_processors)
+    return {
+        name: _say_moment if isinstance(bound.type, sa.DateTime) else found[name]
+        for name, bound in compiler.binds.items()
+        if name in found
+    }
 
 
 def _entities(made: Any, compiler: Any) -> list[Entity]:
@@ -273,15 +304,18 @@ class LightSession:
         known = self._known
         return Result([tuple(e.read(row, known) for e in entities) for row in rows])
 
-    def scalars(self, statement: Any) -> Result:
+    def scalars(
+        self, statement: Any, parameters: Mapping[str, Any] | None = None,
+        execution_options: object = None,
+    ) -> Result:  # fmt: skip
         """See SQLAlchemy."""
-        rows, entities, _ = self._run(statement)
+        rows, entities, _ = self._run(statement, parameters)
         first, known = entities[0], self._known
         return Result([first.read(row, known) for row in rows])
 
-    def scalar(self, statement: Any) -> Any:
+    def scalar(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Any:
         """See SQLAlchemy."""
-        return self.scalars(statement).first()
+        return self.scalars(statement, parameters).first()
 
     def add(self, row: Any) -> None:
         """Insert a row at once."""
