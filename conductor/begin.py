@@ -65,8 +65,9 @@ def _host_facts(case: Case) -> list[There]:
 
 
 def _hold(case: Case) -> Action:
-    """The instance becomes busy with this action."""
-    _seize(case, busy=case.request.action_id, task_state=case.action.task_state)
+    """The instance becomes busy with this action, and what was seen of it before is old."""
+    key = case.request.action_id
+    _seize(case, busy=key, last_action=key, task_state=case.action.task_state)
     return _note(case, "accepted")
 
 

@@ -207,7 +207,7 @@ def _place(
     host = room.claim(instance, action_id)
     instance.host = host.name
     instance.zone = host.zone
-    instance.busy = action_id
+    instance.busy = instance.last_action = action_id
     turn.add(instance)
     room.addresses.allot(instance.id, order.ports)
     action = _action(turn, ctxt, order, instance, action_id)

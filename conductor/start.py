@@ -59,7 +59,8 @@ def _check_start(turn: Turn, host: Host, step: Step, instance: Instance) -> None
 def _begin(
     turn: Turn, host: Host, step: Step, action: Action, instance: Instance, epoch: str
 ) -> None:
-    """Instance, then step, then action: the order in which all take their locks."""
+    """Instance, then step: the order in which all take their locks."""
+    facts = [_is_as_read(host)]
     if step.kind in LAUNCHING:
         moves = instance.host != step.host
         turn.alter(
@@ -68,24 +69,18 @@ def _begin(
             host=step.host,
             generation=instance.generation + moves,
             disk_host=instance.disk_host or step.host,
-            last_action=action.id,
         )
     elif step.kind not in CLEANING:
-        turn.alter(instance, {"busy": action.id}, last_action=action.id)
+        facts.append(There(Instance, {"id": instance.id, "busy": action.id}))
     turn.alter(
         step,
         {"status": "accepted", "host": step.host, "attempt": step.attempt},
-        _is_as_read(host),
+        *facts,
         status="running",
         epoch=epoch,
         ticket=step_tickets.draw(step.kind),
         started_at=step.started_at or turn.now,
     )
-    if action.status == "accepted":
-        turn.change(
-            Action, {"id": action.id, "status": "accepted"}, status="running",
-            updated_at=turn.now,
-        )  # fmt: skip
 
 
 def _is_as_read(host: Host) -> There:

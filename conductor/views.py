@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -261,12 +261,16 @@ def _check_actions(
     policy.check(ctxt, LIST_ACTIONS, target_of(instance))
 
 
-def _action(action: Action, steps: Iterable[Step]) -> ActionRecord:
+def _action(action: Action, steps: Sequence[Step]) -> ActionRecord:
+    """Its row changes when it is accepted and when it ends; its steps tell what is between."""
+    begun = [step.started_at for step in steps if step.started_at is not None]
+    changed = [*begun, action.updated_at or action.created_at]
     return ActionRecord(
-        **_copy(action, "id request_id instance_id status user_id project_id reason"),
+        **_copy(action, "id request_id instance_id user_id project_id reason"),
+        status="running" if begun and action.status == "accepted" else action.status,
         verb=ACTIONS[action.verb].shown if action.verb in ACTIONS else action.verb,
         created_at=iso(action.created_at),
-        updated_at=iso(action.updated_at),
+        updated_at=iso(max(changed)),
         finished_at=iso(action.finished_at),
         steps=[_step(step) for step in steps],
     )

@@ -307,7 +307,7 @@ class Claim(Base):
 class Action(Base):
     """One user's wish for one instance, accepted or refused; its id was minted by the API.
 
-    ``status``: refused, accepted, running, succeeded, failed, superseded.
+    ``status``: refused, accepted (whether it runs, its steps tell), succeeded, failed, superseded.
     """
 
     __tablename__ = "actions"

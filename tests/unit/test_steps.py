@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from conductor import start
-from conductor.db.models import Host, Step
+from conductor.db.models import Base, Host, Instance, Step
 from conductor.turn import Turn
 from paddock.actions import Seen
 from paddock.errors import HypervisorError, ServiceUnavailable, StaleEpoch, StepRefused
-from paddock.records import Progress, StepRef
+from paddock.records import ActionRecord, Progress, StepRef
 from tests.fixtures.lab import Lab
 
 
@@ -81,9 +81,13 @@ def test_a_step_past_its_deadline_does_not_start(lab: Lab) -> None:
         lab.agents["h1"].start(step)
 
 
-@pytest.mark.parametrize("verdict", [{"state": "down"}, {"forced_down": True}, {"epoch": "e2"}])
-def test_a_step_does_not_start_beside_a_verdict_on_its_host(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, verdict: dict[str, Any]
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [(Host, {"state": "down"}), (Host, {"forced_down": True}), (Host, {"epoch": "e2"}),
+     (Instance, {"busy": None})],
+)  # fmt: skip
+def test_a_step_does_not_start_beside_a_verdict_on_its_host_or_instance(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, kind: type[Base], verdict: dict[str, Any]
 ) -> None:
     vm = lab.active()
     pause = lab.ledger.do(vm, "pause")
@@ -92,7 +96,7 @@ def test_a_step_does_not_start_beside_a_verdict_on_its_host(
 
     def check_just_before(turn: Turn, *rows: Any) -> None:  # SQLite lets nobody come between
         check(turn, *rows)
-        turn.change(Host, Host.name == "h1", **verdict)
+        turn.change(kind, **verdict)
 
     monkeypatch.setattr(start, "_check_start", check_just_before)
     with pytest.raises(ServiceUnavailable):
@@ -169,6 +173,23 @@ def test_a_failure_shows_what_became_of_the_guest(lab: Lab) -> None:
     lab.agents["h1"].finish(lab.started("h1"), HypervisorError("it broke"), Seen.CRASHED)
     shown = lab.ledger.show(vm)
     assert (shown.vm_state, shown.power_state) == ("stopped", 6)
+
+
+def test_an_action_runs_from_when_its_first_step_was_begun(lab: Lab) -> None:
+    vm = lab.active()
+
+    def told() -> ActionRecord:
+        return lab.ledger.api.get_action(lab.ledger.member, vm, "req-1")
+
+    lab.ledger.do(vm, "pause")
+    accepted = told()
+    lab.pass_time(1)
+    order = lab.started("h1")
+    running = told()
+    assert (accepted.status, running.status) == ("accepted", "running")
+    assert str(accepted.updated_at) < str(running.updated_at)
+    lab.agents["h1"].do(order)
+    assert told().status == "succeeded"
 
 
 def test_a_restarted_agent_hands_back_and_begins_again(lab: Lab) -> None:
