@@ -106,6 +106,8 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def _postgresql(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa.Engine]:
+    from conductor.db.cursor import Cursor  # whose library no other database needs
+
     settings = {
         "default_transaction_isolation": "read\\ committed",
         "statement_timeout": f"{timeout * 1000:.0f}",
@@ -115,7 +117,11 @@ def _postgresql(url: URL, pool_size: int, timeout: float) -> tuple[sa.Engine, sa
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg"),
-        connect_args={"connect_timeout": max(2, round(timeout)), "options": options},
+        connect_args={
+            "connect_timeout": max(2, round(timeout)),
+            "options": options,
+            "cursor_factory": Cursor,
+        },
         hide_parameters=True,
         json_deserializer=_read_json,
         **_pool(pool_size, timeout),

@@ -1,0 +1,36 @@
+"""psycopg's cursor without the columns that nobody asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+
+class Columns(Sequence[Any]):
+    """The columns of a cursor's present result, each made when it is asked for."""
+
+    def __init__(self, cursor: psycopg.Cursor[Any], count: int) -> None:
+        self._cursor = cursor
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: Any) -> Any:
+        return [psycopg.Column(self._cursor, each) for each in range(self._count)][place]
+
+
+class Cursor(psycopg.Cursor[Any]):
+    """Describes its columns as psycopg does, but later.
+
+    SQLAlchemy asks after each statement whether there are any, and knows those of a statement that
+    it ran before. Making some hundred of them took a seventh of a transaction's processor time.
+    """
+
+    @property
+    def description(self) -> Any:
+        """See PEP 249."""
+        count = self.pgresult.nfields if self.pgresult is not None else 0
+        return Columns(self, count) if count else None
