@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from conductor.callers import check_current, find_instance, target_of
 from conductor.db.models import Action as ActionRow
 from conductor.db.models import Host, Instance, Pause
-from conductor.placement import capabilities, is_up
+from conductor.placement import capabilities, require_up
 from conductor.policy import Policy
 from conductor.turn import Turn
 from paddock.actions import ACTIONS, Action, VmState, asked
@@ -169,8 +169,7 @@ def _host_up(case: Case) -> None:
         return
     if case.host is None:
         raise HostUnavailable(f"Instance {case.instance.id} is on no host.")
-    if not is_up(case.host):
-        raise HostUnavailable(f"Host {case.host.name} of instance {case.instance.id} is not up.")
+    require_up(case.host, case.instance.id)
 
 
 def _needs_host(case: Case) -> bool:

@@ -21,7 +21,7 @@ from conductor.placement import is_on
 from conductor.plan import LIVE, UNDONE
 from conductor.turn import Turn, Turns
 from paddock.actions import CLEANING
-from paddock.errors import HostUnavailable, PaddockError
+from paddock.errors import HostUnavailable, PaddockError, ServiceUnavailable
 
 LOG = logging.getLogger(__name__)
 SHARE = 0.5
@@ -157,7 +157,7 @@ class _Round:
             return
         try:
             done = self._turn.attempt(lambda: moves.next(row))
-        except HostUnavailable as error:
+        except (HostUnavailable, ServiceUnavailable) as error:
             self._fail(row, error.message, RETRY * ABSENT**row.tries)
             return
         except PaddockError as error:

@@ -15,6 +15,7 @@ from conductor.plan import LIVE
 from conductor.routing import Candidate, Route, Wish, route
 from conductor.turn import FRESH, Moved, Turn
 from paddock.actions import CLEANING
+from paddock.errors import HostUnavailable, ServiceUnavailable
 
 FEW = 16
 
@@ -83,6 +84,20 @@ def is_on(host: str) -> sa.ColumnElement[bool]:
 def is_up(host: Host) -> bool:
     """Whether the host can be given work."""
     return host.state == "up" and not host.forced_down
+
+
+def require_up(host: Host, instance_id: str) -> None:
+    """Check that a machine's host can be given work.
+
+    :raises ServiceUnavailable: not yet: it is back, and looks at what it has
+    :raises HostUnavailable: it is down or fenced
+    """
+    if host.state == "reconciling" and not host.forced_down:
+        raise ServiceUnavailable(
+            f"Host {host.name} of instance {instance_id} is coming back; try again in some seconds."
+        )
+    if not is_up(host):
+        raise HostUnavailable(f"Host {host.name} of instance {instance_id} is not up.")
 
 
 def is_dead(host: Host | None) -> bool:

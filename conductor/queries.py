@@ -11,11 +11,11 @@ from conductor import limits
 from conductor.agents import speaking
 from conductor.callers import check_current, find_instance, target_of
 from conductor.db.models import Host, Instance, Query
-from conductor.placement import is_up
+from conductor.placement import require_up
 from conductor.policy import Policy
 from conductor.turn import Turn
 from paddock.context import RequestContext
-from paddock.errors import BadRequest, Conflict, HostUnavailable, NotFound
+from paddock.errors import BadRequest, Conflict, NotFound
 from paddock.records import QueryOrder
 
 RULES = {"console": "os_compute_api:os-console-output"}
@@ -36,6 +36,7 @@ def ask(
     :return: the question's id and the host to hint
     :raises Conflict: the instance is on no host yet
     :raises HostUnavailable: the host is not up
+    :raises ServiceUnavailable: nor is it yet
     """
     if kind not in RULES:
         raise BadRequest(f"There is no question {kind!r}.")
@@ -45,8 +46,7 @@ def ask(
     host = turn.get(Host, instance.host) if instance.host else None
     if host is None or instance.disk_host is None:
         raise Conflict(f"Instance {instance_id} is not ready.")
-    if not is_up(host):
-        raise HostUnavailable(f"Host {host.name} of instance {instance_id} is not up.")
+    require_up(host, instance_id)
     query = Query(
         id=turn.new_id(), host=host.name, kind=kind, instance_id=instance_id, params=params,
         created_at=turn.now,

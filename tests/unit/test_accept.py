@@ -17,6 +17,7 @@ from paddock.errors import (
     NotFound,
     NoValidHost,
     PaddockError,
+    ServiceUnavailable,
     Unauthorized,
     Unsupported,
 )
@@ -162,6 +163,17 @@ def test_a_host_that_is_not_up_is_given_no_work(lab: Lab) -> None:
     lab.kill("h1")
     assert isinstance(lab.ledger.ask(vm, "pause"), HostUnavailable)
     lab.ledger.do(vm, "lock")
+
+
+def test_work_for_a_host_that_is_coming_back_may_be_asked_for_again(lab: Lab) -> None:
+    vm = lab.active("h1")
+    lab.ledger.change(Host, "h1", state="reconciling")
+    request = AcceptRequest(action_id="a1", instance_id=vm, verb="pause", params={})
+    (refusal,) = lab.ledger.api.accept(lab.ledger.member, [request])
+    assert isinstance(refusal, ServiceUnavailable) and "coming back" in refusal.message
+    lab.ledger.change(Host, "h1", state="up")
+    (ticket,) = lab.ledger.api.accept(lab.ledger.member, [request])
+    assert isinstance(ticket, Ticket)
 
 
 def test_what_the_hypervisor_cannot_is_refused(lab: Lab) -> None:
