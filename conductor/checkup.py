@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from conductor import inventory
-from conductor.db.models import Claim, Host, Instance, Project
+from conductor.db.models import Claim, Host, Instance, Project, Step
 from conductor.db.session import Database
 from conductor.invariants import violations
+from conductor.plan import LIVE
 from conductor.turn import Turn, Turns
 from paddock.errors import PaddockError
 
 POLL_SECONDS = 0.2
+PATIENCE = datetime.timedelta(minutes=1)
 
 
 class Checkup:
@@ -40,7 +43,7 @@ class Checkup:
 
     def look(self) -> list[str]:
         """A sentence for each thing that is wrong, and for each host that did not answer."""
-        found = self._database.snapshot(violations)
+        found = [*self._database.snapshot(violations), *self._turns.read(overdue)]
         if not self._wait:
             return found
         silent, told = self._ask()
@@ -77,6 +80,15 @@ class Checkup:
         done = self._turns.run(count_anew)
         self._turns.run(lambda turn: inventory.reconcile(turn, self._odd))
         return [*done, *(f"Host {host} was ordered to reconcile." for host in sorted(self._odd))]
+
+
+def overdue(turn: Turn) -> list[str]:
+    """A sentence for each step that should have ended long ago, by any conductor's reaper."""
+    late = Step.deadline < turn.now - PATIENCE
+    query = sa.select(Step.id, Step.action_id).where(Step.status.in_(LIVE), late)
+    rows = turn.session.execute(query.order_by(Step.id)).tuples()
+    return [f"step {step} of action {action} is past its deadline: no conductor's reaper works"
+            for step, action in rows]  # fmt: skip
 
 
 def count_anew(turn: Turn) -> list[str]:

@@ -34,6 +34,7 @@ def rules() -> list[Rule]:
         _live_without_step(),
         _steps_without_deadline(),
         _steps_of_ended_actions(),
+        _failures_without_reason(),
         _host_counters(),
         _project_counters(),
         _claims_without_owner(),
@@ -90,6 +91,12 @@ def _steps_of_ended_actions() -> Rule:
         .where(sa.or_(Step.kind.not_in(CLEANING), Action.status != "succeeded"))
     )
     return query, "step {} is {} though its action {} is {}"
+
+
+def _failures_without_reason() -> Rule:
+    silent = sa.func.coalesce(Action.reason, "") == ""
+    query = sa.select(Action.id, Action.verb).where(Action.status == "failed", silent)
+    return query, "action {}, a {}, has failed without a reason"
 
 
 def _host_counters() -> Rule:

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from conductor.checkup import Checkup
-from conductor.db.models import Host, Leftover, Project
+from conductor.db.models import Action, Host, Leftover, Project, Step
 from paddock.actions import Seen
 from paddock.clients import wire
-from paddock.errors import GuestHung
+from paddock.errors import GuestHung, HypervisorError
 from paddock.inventory import ORDER, question_id
 from paddock.records import Found
 from tests.fixtures.lab import Lab
@@ -61,6 +61,28 @@ def test_a_cloud_that_is_well_is_asked_once(site: Site) -> None:
     site.lab.run()
     assert site.checkup().look() == []
     assert site.asked == 3
+
+
+def test_what_no_reaper_ends_is_named_a_minute_after_its_deadline(site: Site) -> None:
+    lab = site.lab
+    pause = lab.ledger.do(lab.active("h1"), "pause")
+    deadline = lab.ledger.row(Step, str(pause.step_id)).deadline
+    lab.clock.advance((deadline - lab.clock.now).total_seconds() + 59)
+    assert site.checkup(wait=0).look() == []
+    lab.clock.advance(2)
+    (said,) = site.checkup(wait=0).look()
+    assert said.startswith(f"step {pause.step_id} of action {pause.action_id} is past its deadline")
+
+
+def test_a_failure_without_a_reason_is_named(site: Site) -> None:
+    lab = site.lab
+    pause = lab.ledger.do(lab.active("h1"), "pause")
+    lab.agents["h1"].finish(lab.started("h1"), HypervisorError("it broke"), Seen.RUNNING)
+    assert site.checkup(wait=0).look() == []
+    lab.ledger.change(Action, pause.action_id, reason=None)
+    (said,) = site.checkup(wait=0).look()
+    assert said == f"action {pause.action_id}, a pause, has failed without a reason"
+    lab.ledger.change(Action, pause.action_id, reason="it broke")
 
 
 def test_what_hosts_have_too_much_or_too_little_is_named(site: Site) -> None:
