@@ -28,8 +28,6 @@ from paddock.records import AcceptRequest
 TRIES = 3
 """How often a machine is tried to be moved; and then as often to be started where it is."""
 CANCELLED, LATE = "the drain was cancelled", "the drain's time was over"
-PER_TARGET = 2
-"""So many come to one host at once."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,11 @@ class Moves:
         if not found.hosts:
             raise NoValidHost(f"no host can take it: {found.why()}")
         coming = Counter(host for key, host in self._targets.items() if key != instance.id)
-        free = [name for name in found.hosts if self._course.homeward or coming[name] < PER_TARGET]
+        free = [
+            name
+            for name in found.hosts
+            if self._course.homeward or coming[name] < drain_plan.PER_TARGET
+        ]
         if row.target in free:
             return row.target
         return free[0] if free else None

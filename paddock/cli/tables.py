@@ -15,13 +15,15 @@ ORDER = ("moved", "returned", "moving", "planned", "left", "failed", "gone")
 def plan(drain: Document) -> str:
     """What would become of each machine, with all that should be known before."""
     rows = [
-        [one["name"], one["id"], one["how"], one["target"] or "-", one["reason"] or ""]
+        [one["name"], one["id"], one["how"], one["target"] or "-", about(one["estimate"]),
+         one["reason"] or ""]
         for one in drain["plan"]
-    ]
+    ]  # fmt: skip
     return _lines(
-        f"Host {drain['host']}: {_machines(len(rows))}, at most {drain['max_parallel']} at once",
+        f"Host {drain['host']}: {_machines(len(rows))}, at most {drain['max_parallel']} at once, "
+        f"in {about(drain['estimate'])}",
         *(f"Note: {note}" for note in drain["notes"]),
-        _table(("name", "id", "how", "to", "reason"), rows),
+        _table(("name", "id", "how", "to", "takes", "reason"), rows),
     )
 
 
@@ -53,9 +55,10 @@ def listing(drains: Iterable[Document]) -> str:
 def summary(drain: Document) -> str:
     """A drain in one line."""
     why = f" ({drain['reason']})" if drain["reason"] else ""
+    left = f", {about(drain['estimate'])} left" if drain["estimate"] is not None else ""
     return (
         f"Drain {drain['id']} of host {drain['host']}{why}: {drain['status']}; "
-        f"{counts(drain['counts'])}"
+        f"{counts(drain['counts'])}{left}"
     )
 
 
@@ -74,6 +77,11 @@ def counts(found: Document) -> str:
     """How many machines there are of each kind."""
     kinds = sorted(found, key=lambda kind: ORDER.index(kind) if kind in ORDER else len(ORDER))
     return ", ".join(f"{found[kind]} {kind}" for kind in kinds) or "no machines"
+
+
+def about(value: float | None) -> str:
+    """A time span that is not known exactly."""
+    return "-" if value is None else f"about {seconds(float(round(value)))}".replace(".0 s", " s")
 
 
 def seconds(value: float | None) -> str:

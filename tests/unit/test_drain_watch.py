@@ -21,7 +21,7 @@ Document = dict[str, Any]
 def machine(name: str = "web", **fields: Any) -> Document:
     plain = {"id": name, "name": name, "how": "cold", "target": "h2", "status": "planned",
              "verdict": None, "reason": None, "host": "h1", "progress": 0,
-             "seconds": None}  # fmt: skip
+             "seconds": None, "estimate": None}  # fmt: skip
     return plain | fields
 
 
@@ -33,6 +33,7 @@ def drain(status: str = "running", *machines: Document, **fields: Any) -> Docume
     ended = status in ("completed", "failed", "cancelled", "restored")
     plain = {"id": "d", "host": "h1", "reason": None, "status": status, "notes": [],
              "counts": counts, "machines": list(machines), "max_parallel": 2,
+             "estimate": None if ended else 75.2,
              "finished_at": "now" if ended else None}  # fmt: skip
     return plain | fields
 
@@ -60,7 +61,7 @@ def test_a_line_is_said_for_each_change_and_none_for_what_stays() -> None:
     end = Watch(looking(*looks), 0.1, lambda _: None).follow(Lines(said.append))
     assert end["status"] == "completed"
     assert said == [
-        "Drain d of host h1: running; 1 planned",
+        "Drain d of host h1: running; 1 planned, about 1:15 min left",
         "web moving to h2 (0 %)",
         "web moved to h2 in 4.2 s",
         "Drain d of host h1: completed; 1 moved",
@@ -70,7 +71,7 @@ def test_a_line_is_said_for_each_change_and_none_for_what_stays() -> None:
 def test_a_cloud_that_is_away_for_a_while_is_waited_for_and_named_once() -> None:
     said: list[str] = []
     away = CloudAway("It does not answer.")
-    looks = [drain("running", moved()), away, away, drain("completed", moved())]
+    looks = (drain("running", moved()), away, away, drain("completed", moved()))
     Watch(looking(*looks), 1.0, lambda _: None).follow(Lines(said.append))
     assert said.count("It does not answer.") == 1
     assert said[-1] == "Drain d of host h1: completed; 1 moved"
