@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from conductor import drains, retention
 from conductor.db.drains import Drain
 from conductor.db.drains import DrainMachine as DrainRow
 from conductor.db.models import Action, Host, Step
-from conductor.drainer import Drainer
+from conductor.drainer import BATCH, Drainer
 from paddock.actions import Seen
 from paddock.errors import BadRequest, Conflict, HypervisorError, NotFound
 from paddock.records import DrainMachine, DrainRecord, Listing
 from tests.fixtures.lab import Lab
 
 INTERVAL = 1.0
+DAY = datetime.timedelta(days=1)
 
 
 class Drains:
@@ -525,6 +527,58 @@ def test_where_two_come_already_the_others_wait(lab: Lab, ops: Drains) -> None:
         assert len(lab.ledger.rows(live)) <= 2
         lab.run()
     assert ops.show(drain).counts == {"moved": 6}
+
+
+class Watched:
+    """Turns that are counted: how many actions each transaction began.
+
+    :param between: done after the first
+    """
+
+    def __init__(self, lab: Lab, between: Callable[[], object] = lambda: None) -> None:
+        self._lab = lab
+        self._between = between
+        self.begun: list[int] = []
+
+    def read(self, fn: Any) -> Any:
+        return self._lab.ledger.turns.read(fn)
+
+    def run(self, fn: Any) -> Any:
+        before = self._count()
+        answer = self._lab.ledger.turns.run(fn)
+        self.begun.append(self._count() - before)
+        if len(self.begun) == 1:
+            self._between()
+        return answer
+
+    def _count(self) -> int:
+        return len(self._lab.ledger.rows(sa.select(Action)))
+
+
+def restoring(lab: Lab, ops: Drains, machines: int) -> DrainRecord:
+    """A drain that is to bring home so many machines, all at once."""
+    for _ in range(machines):
+        stopped(lab)
+    drain = ops.work(ops.create(max_parallel=machines))
+    assert drain.counts == {"moved": machines}
+    ops.steer(drain, "restore")
+    lab.clock.advance(INTERVAL)
+    return drain
+
+
+def test_a_round_holds_hosts_for_a_few_machines_at_a_time(lab: Lab, ops: Drains) -> None:
+    restoring(lab, ops, 6)
+    turns = Watched(lab)
+    Drainer(turns, INTERVAL).round()  # type: ignore[arg-type]
+    assert turns.begun == [BATCH, 6 - BATCH]
+
+
+def test_who_lost_a_drain_in_the_middle_of_a_round_leaves_it(lab: Lab, ops: Drains) -> None:
+    drain = restoring(lab, ops, 6)
+    taken = lambda: lab.ledger.change(Drain, drain.id, ticked_at=lab.clock.now + DAY)  # noqa: E731
+    turns = Watched(lab, taken)
+    Drainer(turns, INTERVAL).round()  # type: ignore[arg-type]
+    assert turns.begun == [BATCH, 0]
 
 
 def test_trying_again_takes_what_came_back_too(lab: Lab, ops: Drains) -> None:
