@@ -11,7 +11,7 @@ from api.times import moment
 from paddock.clients import CatalogClient
 from paddock.records import DrainMachine, DrainRecord, Listing
 
-PLANNED = ("id", "name", "how", "target", "reason")
+PLANNED = ("id", "name", "how", "target", "reason", "estimate")
 FILTERS = ("host", "status")
 NEWEST_FIRST = [("created_at", "desc")]
 
@@ -119,7 +119,7 @@ def full(record: DrainRecord) -> Document:
     """A drain with its plan, and what became of it so far."""
     machines = [_machine(machine) for machine in record.machines]
     plan = [{name: machine[name] for name in PLANNED} for machine in machines]
-    return brief(record) | {"plan": plan, "machines": machines}
+    return brief(record) | {"estimate": record.estimate, "plan": plan, "machines": machines}
 
 
 def _machine(machine: DrainMachine) -> Document:
@@ -134,4 +134,5 @@ def _machine(machine: DrainMachine) -> Document:
         "host": machine.host,
         "progress": machine.progress,
         "seconds": machine.seconds,
+        "estimate": machine.estimate,
     }

@@ -17,6 +17,7 @@ from conductor.begin import begin
 from conductor.checks import Case, examine
 from conductor.db.drains import Drain, DrainMachine
 from conductor.db.models import Host, Instance, Step
+from conductor.packing import left_of
 from conductor.placement import barred, candidates, is_up
 from conductor.routing import Candidate, Wish, route
 from conductor.turn import Turn
@@ -28,8 +29,6 @@ from paddock.records import AcceptRequest
 TRIES = 3
 """How often a machine is tried to be moved; and then as often to be started where it is."""
 CANCELLED, LATE = "the drain was cancelled", "the drain's time was over"
-PER_TARGET = 2
-"""So many come to one host at once."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class Moves:
         self._targets[instance.id] = target
         if instance.vm_state in drain_plan.STILL:
             begun = self._begin(instance, migration.VERB, {"host": target})
-            self._hosts = None  # one has less room now
+            self._fill(target, instance)
             return begun | {"target": target}
         self._stopping.append((target, instance))
         return self._begin(instance, "os-stop", {}) | {"target": target, "ran": True}
@@ -176,7 +175,11 @@ class Moves:
         if not found.hosts:
             raise NoValidHost(f"no host can take it: {found.why()}")
         coming = Counter(host for key, host in self._targets.items() if key != instance.id)
-        free = [name for name in found.hosts if self._course.homeward or coming[name] < PER_TARGET]
+        free = [
+            name
+            for name in found.hosts
+            if self._course.homeward or coming[name] < drain_plan.PER_TARGET
+        ]
         if row.target in free:
             return row.target
         return free[0] if free else None
@@ -201,6 +204,14 @@ class Moves:
                     free_disk_gb=taken[name].free_disk_gb - other.disk_gb,
                 )
         return list(taken.values())
+
+    def _fill(self, target: str, instance: Instance) -> None:
+        """A host has less room now; what was read of the others still serves, as claims are
+        checked once more when they are made."""
+        wish = self._wish(instance)
+        self._hosts = [
+            left_of(one, wish) if one.name == target else one for one in self._hosts or []
+        ]
 
     def _begin(self, instance: Instance, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Accept an action of the cloud's own; gives the changes that note it."""

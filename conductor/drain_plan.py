@@ -15,6 +15,8 @@ from conductor.turn import Turn
 from paddock.actions import VmState
 
 COLD, OFF, LEAVE = "cold", "off", "leave"
+PER_TARGET = 2
+"""So many come to one host at once."""
 STILL = (VmState.STOPPED, VmState.POWERED_OFF)
 STRATEGIES = {
     "auto": None,

@@ -1,13 +1,16 @@
 """Works on drains: one round for each, in any conductor, from what the ledger says.
 
 A round decides by what is so now, and begins actions in the transaction that notes them; so
-whatever crashes, the next round goes on from there, and no machine is moved twice.
+whatever crashes, the next round goes on from there, and no machine is moved twice. It is made of
+short transactions, as each holds the rows of hosts on which it claims room, for which their
+heartbeats wait.
 """
 
 from __future__ import annotations
 
 import datetime
 import logging
+from dataclasses import dataclass
 from functools import partial
 
 import sqlalchemy as sa
@@ -30,7 +33,24 @@ RETRY = datetime.timedelta(seconds=5)
 ABSENT = 3
 """So much longer is each pause while a host is away: half an hour in all for what is stopped."""
 MOST = 50
-"""Machines that get their verdicts in one round, and transaction."""
+"""Machines that get their verdicts in one round once a drain is over."""
+BATCH = 4
+"""Machines with which something is done in one transaction."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far a round has come.
+
+    :ivar ticked_at: when it last noted that it works on the drain; another has it from then on
+        when it is not that any more
+    :ivar gone_on: the ordinals of the machines that move and were looked at
+    :ivar free: so many may begin still; None while those that move are looked at
+    """
+
+    ticked_at: datetime.datetime
+    gone_on: int = -1
+    free: int | None = None
 
 
 class Drainer:
@@ -47,24 +67,32 @@ class Drainer:
         """Work on each drain once; one that cannot be worked on waits for the next round."""
         for drain_id in self._turns.read(_going_on):
             try:
-                self._turns.run(partial(self._work, drain_id=drain_id))
+                self._work_on(drain_id)
             except PaddockError as error:
                 LOG.info("The drain %s waits: %s", drain_id, error.message)
             except Exception:
                 LOG.exception("The drain %s cannot be worked on", drain_id)
 
-    def _work(self, turn: Turn, drain_id: str) -> None:
-        turn.attempt(lambda: self._round_of(turn, drain_id))
+    def _work_on(self, drain_id: str) -> None:
+        stage = self._turns.run(partial(self._work, drain_id=drain_id, stage=None))
+        while stage is not None:
+            stage = self._turns.run(partial(self._work, drain_id=drain_id, stage=stage))
 
-    def _round_of(self, turn: Turn, drain_id: str) -> None:
+    def _work(self, turn: Turn, drain_id: str, stage: Stage | None) -> Stage | None:
+        return turn.attempt(lambda: self._part_of_round(turn, drain_id, stage))
+
+    def _part_of_round(self, turn: Turn, drain_id: str, stage: Stage | None) -> Stage | None:
+        """The stage from which to go on; None when the round is over, or is another's."""
         drain = turn.get(Drain, drain_id)
         if drain is None or drain.status not in GOING_ON:
-            return
-        if turn.now < drain.ticked_at + self._rest:
-            return
+            return None
+        if stage is None and turn.now < drain.ticked_at + self._rest:
+            return None
+        if stage is not None and stage.ticked_at != drain.ticked_at:
+            return None
         as_read = {"id": drain.id, "status": drain.status, "ticked_at": drain.ticked_at}
         turn.must(Drain, as_read, ticked_at=turn.now)
-        _Round(turn, drain).work()
+        return _Round(turn, drain).work(stage or Stage(turn.now))
 
 
 def _going_on(turn: Turn) -> list[str]:
@@ -73,25 +101,65 @@ def _going_on(turn: Turn) -> list[str]:
 
 
 class _Round:
-    """One round of one drain."""
+    """A part of a round of one drain, in one transaction."""
 
     def __init__(self, turn: Turn, drain: Drain) -> None:
         self._turn = turn
         self._drain = drain
         self._course = Course.of(drain, turn.now)
 
-    def work(self) -> None:
-        """Go on with what moves, begin what may begin, and end the drain when nothing is left."""
-        if self._drain.status == "running":
+    def work(self, stage: Stage) -> Stage | None:
+        """Go on with what moves, begin what may begin, and end the drain when nothing is left.
+
+        :return: what is to be done in the next transaction
+        """
+        if self._drain.status == "running" and stage.gone_on < 0 and stage.free is None:
             self._take_in()
         moving = self._rows("moving")
-        actions = self._actions(moving)
-        instances = self._instances(moving)
-        moves = Moves(self._turn, self._drain, self._course, moving, instances)
-        for row in moving:
-            self._go_on(moves, row, actions)
-        self._begin(moves, sum(row.status == "moving" for row in moving))
+        moves = Moves(self._turn, self._drain, self._course, moving, self._instances(moving))
+        done, free, gone_on = 0, stage.free, stage.gone_on
+        if free is None:
+            due = self._due(moving, gone_on)
+            self._go_on(moves, due[:BATCH])
+            if len(due) > BATCH:
+                return Stage(self._turn.now, due[BATCH - 1][0].ordinal)
+            done, free = len(due), self._free(moving)
+        left = self._begin(moves, free, BATCH - done)
+        if left:
+            return Stage(self._turn.now, gone_on, left)
         self._end()
+        return None
+
+    def _due(
+        self, moving: list[DrainMachine], after: int
+    ) -> list[tuple[DrainMachine, Action | None]]:
+        """The machines with which something may be done, with the action that has ended.
+
+        :param after: their ordinals are above this
+        """
+        actions = self._actions(moving)
+        found = [(row, actions.get(row.action_id or "")) for row in moving if row.ordinal > after]
+        return [(row, action) for row, action in found if not self._waits(row, action)]
+
+    def _go_on(self, moves: Moves, due: list[tuple[DrainMachine, Action | None]]) -> None:
+        for row, action in due:
+            if action is not None:
+                self._note_end(row, action)
+            self._advance(moves, row)
+
+    def _waits(self, row: DrainMachine, action: Action | None) -> bool:
+        """Whether nothing is to be done with a machine now."""
+        if action is not None:
+            return action.status in LIVE
+        return row.not_before is not None and self._turn.now < row.not_before
+
+    def _free(self, moving: list[DrainMachine]) -> int:
+        """How many may begin in this round; none while the drain is paused."""
+        if self._drain.status == "paused":
+            return 0
+        if self._course.is_over:
+            return MOST
+        return max(self._drain.max_parallel - sum(row.status == "moving" for row in moving), 0)
 
     def _take_in(self) -> None:
         """Machines that came to the host since."""
@@ -124,14 +192,6 @@ class _Round:
         query = sa.select(Instance).where(Instance.id.in_(ids))
         return {one.id: one for one in self._turn.all(query)}
 
-    def _go_on(self, moves: Moves, row: DrainMachine, actions: dict[str, Action]) -> None:
-        action = actions.get(row.action_id or "")
-        if action is not None and action.status in LIVE:
-            return
-        if action is not None:
-            self._note_end(row, action)
-        self._advance(moves, row)
-
     def _note_end(self, row: DrainMachine, action: Action) -> None:
         if action.status == "succeeded":
             self._set(row, action_id=None)
@@ -142,14 +202,18 @@ class _Round:
         later = self._turn.now + pause
         self._set(row, action_id=None, tries=row.tries + 1, reason=reason, not_before=later)
 
-    def _begin(self, moves: Moves, under_way: int) -> None:
-        """Begin with as many as there may be at once; nothing while the drain is paused."""
-        if self._drain.status == "paused":
-            return
-        free = MOST if self._course.is_over else self._drain.max_parallel - under_way
-        for row in self._rows("planned", max(free, 0)):
+    def _begin(self, moves: Moves, free: int, most: int) -> int:
+        """Begin with some of those that wait; gives how many more may begin.
+
+        :param free: how many may begin
+        :param most: how many of these at once
+        """
+        wanted = min(free, most)
+        rows = self._rows("planned", wanted) if wanted else []
+        for row in rows:
             self._set(row, status="moving", begun_at=self._turn.now)
             self._advance(moves, row)
+        return free - len(rows) if len(rows) == wanted else 0
 
     def _advance(self, moves: Moves, row: DrainMachine) -> None:
         """Do the next thing with a machine, which may be nothing."""

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from conductor import drain_plan
+from conductor import drain_plan, drain_views
 from conductor.db.drains import Drain, DrainMachine
-from conductor.db.models import Host, Instance, Pause, Step
+from conductor.db.models import Host, Pause
 from conductor.documents import NewDrain
 from conductor.drain_plan import Planned, Rules
 from conductor.hosts import WORKING
-from conductor.moments import iso, read_iso
+from conductor.moments import read_iso
 from conductor.pages import most
 from conductor.placement import candidates
 from conductor.turn import Moved, Turn
 from paddock.clients import read
 from paddock.context import RequestContext
 from paddock.errors import BadRequest, Conflict, NotFound
-from paddock.records import DrainMachine as MachineRecord
 from paddock.records import DrainRecord, Listing
 
 HOLDER = f"drain{WORKING}"
@@ -60,7 +58,7 @@ def create(turn: Turn, asks: RequestContext, fields: dict[str, Any]) -> DrainRec
     drain.notes = drain_plan.notes(turn, host)
     planned = drain_plan.plan(turn, host, drain_plan.machines_on(turn, host.name), rules)
     if fields.get("dry_run"):
-        return _show(turn, drain, machine_rows(drain, planned))
+        return drain_views.show(turn, drain, machine_rows(drain, planned))
     refuse_twice(turn, host.name)
     close(turn, drain)
     turn.add(drain)
@@ -293,14 +291,14 @@ def list_page(turn: Turn, listing: Listing) -> list[DrainRecord]:
         query = query.where(sa.or_(Drain.created_at < last.created_at, after))
     drains = turn.all(query.limit(most(listing)))
     counts = _counts(turn, [drain.id for drain in drains])
-    return [_record(drain, counts.get(drain.id, {}), []) for drain in drains]
+    return [drain_views.brief(drain, counts.get(drain.id, {})) for drain in drains]
 
 
 def get(turn: Turn, key: str) -> DrainRecord:
     """A drain with its machines; NotFound."""
     drain = _find(turn, key)
     query = sa.select(DrainMachine).where(DrainMachine.drain_id == drain.id)
-    return _show(turn, drain, turn.all(query.order_by(DrainMachine.ordinal)))
+    return drain_views.show(turn, drain, turn.all(query.order_by(DrainMachine.ordinal)))
 
 
 def _find(turn: Turn, key: str) -> Drain:
@@ -319,67 +317,3 @@ def _counts(turn: Turn, ids: list[str]) -> dict[str, dict[str, int]]:
     for drain_id, name, count in turn.session.execute(query.group_by(DrainMachine.drain_id, what)):
         found.setdefault(drain_id, {})[name] = count
     return found
-
-
-def _show(turn: Turn, drain: Drain, machines: list[DrainMachine]) -> DrainRecord:
-    ids = [one.instance_id for one in machines]
-    homes = sa.select(Instance.id, Instance.host).where(Instance.id.in_(ids))
-    hosts = dict(turn.session.execute(homes).tuples().all())
-    progress = _progress(turn, [one.action_id for one in machines if one.action_id])
-    shown = [
-        MachineRecord(
-            id=one.instance_id,
-            name=one.name,
-            how=one.how,
-            target=one.target,
-            status=one.status,
-            verdict=one.verdict,
-            reason=one.reason,
-            host=hosts.get(one.instance_id),
-            progress=_percent(one, progress),
-            seconds=_seconds(turn, one),
-        )
-        for one in machines
-    ]
-    counts = Counter(one.verdict or one.status for one in machines)
-    return _record(drain, dict(counts), shown)
-
-
-def _progress(turn: Turn, actions: list[str]) -> dict[str, int]:
-    query = sa.select(Step.action_id, Step.done, Step.total)
-    rows = turn.session.execute(query.where(Step.action_id.in_(actions), Step.total > 0)).tuples()
-    return {action_id: 100 * done // total for action_id, done, total in rows}
-
-
-def _percent(one: DrainMachine, progress: dict[str, int]) -> int:
-    if one.verdict in ("moved", "returned"):
-        return 100
-    return progress.get(one.action_id or "", 0)
-
-
-def _seconds(turn: Turn, one: DrainMachine) -> float | None:
-    if one.begun_at is None:
-        return None
-    return round(((one.ended_at or turn.now) - one.begun_at).total_seconds(), 1)
-
-
-def _record(drain: Drain, counts: dict[str, int], machines: list[MachineRecord]) -> DrainRecord:
-    return DrainRecord(
-        id=None if drain.status == "planned" else drain.id,
-        host=drain.host,
-        status=drain.status,
-        reason=drain.reason,
-        strategy=drain.strategy,
-        max_parallel=drain.max_parallel,
-        target_zone=drain.target_zone,
-        exclude=drain.exclude,
-        deadline=iso(drain.deadline),
-        who=drain.who,
-        created_at=iso(drain.created_at),
-        updated_at=iso(drain.updated_at),
-        finished_at=iso(drain.finished_at),
-        homeward=drain.homeward,
-        notes=drain.notes,
-        counts=counts,
-        machines=machines,
-    )

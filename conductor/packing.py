@@ -89,7 +89,7 @@ def _best_fit(loads: Sequence[Load], hosts: Sequence[Candidate]) -> Plan:
     for load in loads:
         for host in rooms.tightest(load.wish):
             if objection(load.wish, host) is None:
-                rooms.swap(host, _less(host, load.wish))
+                rooms.swap(host, left_of(host, load.wish))
                 plan[load.id] = host.name
                 break
     return plan
@@ -99,7 +99,7 @@ def _places(loads: Sequence[Load], candidates: Sequence[Candidate], plan: Plan) 
     left = {host.name: host for host in candidates}
     for load in loads:
         if load.id in plan:
-            left[plan[load.id]] = _less(left[plan[load.id]], load.wish)
+            left[plan[load.id]] = left_of(left[plan[load.id]], load.wish)
 
     @functools.cache
     def why(wish: Wish) -> str:
@@ -109,7 +109,7 @@ def _places(loads: Sequence[Load], candidates: Sequence[Candidate], plan: Plan) 
     return [Place(load.id, host, None if host else why(load.wish)) for load, host in hosts]
 
 
-def _less(host: Candidate, wish: Wish) -> Candidate:
+def left_of(host: Candidate, wish: Wish) -> Candidate:
     """The host with the room that is left when it has taken the machine."""
     return replace(
         host,
@@ -198,7 +198,7 @@ class _Search:
             self._missing -= 1
 
     def _given(self, load: Load, host: Candidate) -> Iterator[bool]:
-        left = _less(host, load.wish)
+        left = left_of(host, load.wish)
         self._swap(host, left)
         self._plan[load.id] = host.name
         yield True

@@ -29,6 +29,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="A whole Paddock cloud on this machine, under .paddock/.",
     )
     commands = parser.add_subparsers(dest="command")
+    if own:
+        commands.add_parser("drain", help="empty a host of any cloud: paddock drain --help")
     commands.add_parser("embedded", help="one process and a demo (what no command means, too)")
     commands.add_parser("up", help="embedded, without the demo")
     multihost = commands.add_parser(
@@ -62,7 +64,12 @@ def _ring(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is non-zero when it did not do what it says."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["drain"]:  # of any cloud, whatever is in this directory
+        from paddock.cli.cmd import main as administer
+
+        return administer(given[1:])
+    options = parse(given)
     return guarded(lambda: run(options, Place()))
 
 

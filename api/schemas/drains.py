@@ -90,8 +90,24 @@ LIST = Query(
     "drains?",
     record({"host": WORD, "status": one_of(*STATUSES), "limit": LIMIT, "marker": MARKER}),
 )
+_ESTIMATE: Schema = {
+    "type": ["number", "null"],
+    "minimum": 0,
+    "description": "seconds that it is likely to take still; null for what is done or is to stay",
+}
+_PLAN: Schema = {
+    "type": "array",
+    "items": {"type": "object", "properties": {"estimate": _ESTIMATE}},
+    "description": "for each machine id, name, how, target, reason and estimate",
+}
 DRY_RUN = record(
-    {"drain": {"type": "object", "description": "a drain whose id is null"}},
+    {
+        "drain": {
+            "type": "object",
+            "properties": {"estimate": _ESTIMATE, "plan": _PLAN},
+            "description": "a drain whose id is null",
+        }
+    },
     ("drain",),
     description="the plan, for dry_run; nothing is kept of it",
 )

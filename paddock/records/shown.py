@@ -285,6 +285,7 @@ class DrainMachine(Record, frozen=True, kw_only=True):
     :ivar host: where it is now
     :ivar progress: percent of its disk that has moved
     :ivar seconds: from its first action's acceptance to its verdict, or until now
+    :ivar estimate: seconds that it is likely to need still; None of one that is done or is to stay
     """
 
     id: str
@@ -297,6 +298,7 @@ class DrainMachine(Record, frozen=True, kw_only=True):
     host: str | None = None
     progress: int = 0
     seconds: float | None = None
+    estimate: float | None = None
 
 
 class DrainRecord(Record, frozen=True, kw_only=True):
@@ -313,6 +315,7 @@ class DrainRecord(Record, frozen=True, kw_only=True):
     :ivar notes: what its administrator should know
     :ivar counts: verdict, or status of what is not done → how many machines
     :ivar machines: empty in lists
+    :ivar estimate: seconds until all have moved; None once it has ended, and in lists
     """
 
     id: str | None
@@ -332,3 +335,4 @@ class DrainRecord(Record, frozen=True, kw_only=True):
     notes: list[str]
     counts: dict[str, int]
     machines: list[DrainMachine]
+    estimate: float | None = None

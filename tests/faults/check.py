@@ -31,7 +31,10 @@ LAUNCHES = ("launch", "reboot")
 
 
 def action_ids(request: Request) -> list[str]:
-    """The ids that the API makes of a request's key: one for each server that it is about."""
+    """The ids that the API makes of a request's key: one for each server that it is about, and none
+    for a drain, whose actions are its own."""
+    if request.verb == "drain":
+        return []
     count = request.body["server"]["max_count"] if request.verb == "create" else 1
     names = ["\n".join([request.project, request.key, "action", str(n)]) for n in range(count)]
     return [str(uuid.uuid5(NAMESPACE, name)) for name in names]
@@ -75,8 +78,9 @@ def _check_repeats(request: Request, what: str) -> Iterator[str]:
 
 def _core(answer: object) -> object:
     """What of an answer says what was done."""
-    if isinstance(answer, dict) and "server" in answer:
-        return answer["server"]["id"]
+    for kind in ("server", "drain"):
+        if isinstance(answer, dict) and kind in answer:
+            return answer[kind]["id"]
     return answer
 
 
@@ -109,11 +113,12 @@ def _check_outcome(what: str, row: Row | None, broken: Mapping[str, list[str]]) 
 
 
 def check_once(requests: Iterable[Request], ledger: Ledger) -> Iterator[str]:
-    """Every accepted action is some request's, and each create made what it asked for, once."""
+    """Every accepted action is some request's or drain's, and each create made what it asked for,
+    once."""
     changes = [request for request in requests if request.changes]
     minted = {one for request in changes for one in action_ids(request)}
     for row in ledger.actions.values():
-        if row["id"] not in minted:
+        if row["id"] not in minted and row["params"].get("drain") not in ledger.drains:
             yield f"action {row['id']} ({row['verb']}) is of no request"
     yield from _check_made([one for one in changes if one.verb == "create"], ledger)
 

@@ -10,12 +10,13 @@ import psycopg
 from psycopg.rows import dict_row
 
 Row = dict[str, Any]
-TABLES = ("hosts", "instances", "actions", "steps", "claims", "ports", "leftovers")
+TABLES = ("hosts", "instances", "actions", "steps", "claims", "ports", "leftovers", "drains",
+          "drain_machines")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Rows by table; instances, hosts and actions by their key."""
+    """Rows by table; instances, hosts, actions and drains by their key."""
 
     hosts: dict[str, Row]
     instances: dict[str, Row]
@@ -24,6 +25,8 @@ class Ledger:
     claims: list[Row]
     ports: list[Row]
     leftovers: list[Row]
+    drains: dict[str, Row]
+    drain_machines: list[Row]
 
     @property
     def living(self) -> dict[str, Row]:
@@ -56,4 +59,6 @@ def read_ledger(connection: psycopg.Connection[Any]) -> Ledger:
         claims=rows["claims"],
         ports=rows["ports"],
         leftovers=rows["leftovers"],
+        drains={row["id"]: row for row in rows["drains"]},
+        drain_machines=rows["drain_machines"],
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.faults.client import Client
+from tests.faults.drains import DrainUser
 from tests.faults.history import History, Request
 
 COMPUTE = "/compute/v2.1"
@@ -31,6 +32,8 @@ BY_STATE: dict[str, list[str]] = {
     "building": ["delete"],
 }  # fmt: skip
 ANY = [*sorted({verb for verbs in BY_STATE.values() for verb in verbs}), "unlock", "reset"]
+DRAINING = 0.3
+"""How often the one client that drains hosts does so."""
 READS = ("list", "show", "console", "actions")
 
 
@@ -60,7 +63,7 @@ class Load:
         self._giving_up = threading.Event()
         self.user = Client(clouds, "paddock-demo", history, self._giving_up)
         self.admin = Client(clouds, "paddock-admin", history, self._giving_up)
-        self._history = history
+        self._drains = DrainUser(self.admin)
         self.rate = rate
         self._seed = seed
         self._image = ""
@@ -78,6 +81,7 @@ class Load:
             images = self.user.read("/image/v2/images?name=paddock-guest")
             self._image = images["images"][0]["id"]
         self._refresh()
+        self._drains.open_all()
         self._threads = [
             threading.Thread(target=self._run, args=(number, index), name=f"client {index}")
             for index in range(CLIENTS)
@@ -112,6 +116,9 @@ class Load:
     def _ask(self, chance: random.Random, index: int) -> None:
         if index == 0:  # one of them looks around
             self._refresh()
+        if index == 1 and chance.random() < DRAINING:  # one of them drains hosts
+            self._drain(chance)
+            return
         states = dict(self._states)
         draw = chance.random()
         if draw < 0.15 or not states:
@@ -123,6 +130,11 @@ class Load:
             self._act(chance, states)
         elif not states:
             self._create(chance)
+
+    def _drain(self, chance: random.Random) -> None:
+        begun = self._drains.act(chance)
+        if begun is not None and begun.status == 202:  # a refused one is decided anew
+            self._perhaps_repeat(chance, self.admin, begun)
 
     def _grow_or_shrink(self, chance: random.Random, states: dict[str, str]) -> None:
         there, wanted = len(states), self.rate.instances

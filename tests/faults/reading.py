@@ -45,7 +45,7 @@ class Readers:
     def _sample(self, requests: Iterable[Request], ledger: Ledger, seed: int) -> list[Request]:
         ends: dict[str, list[Request]] = {status: [] for status in ENDED}
         for one in requests:
-            if one.changes and one.status in ACCEPTED:
+            if one.changes and one.status in ACCEPTED and action_ids(one):
                 ends[ledger.actions[action_ids(one)[-1]]["status"]].append(one)
         chance = random.Random(seed)
         return [one for of in ends.values() for one in chance.sample(of, min(SAMPLE, len(of)))]

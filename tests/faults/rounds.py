@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import subprocess
 import threading
@@ -14,7 +15,7 @@ import psycopg
 
 from devstack.control_plane import CONDUCTORS
 from devstack.say import say
-from tests.faults import check
+from tests.faults import check, drains
 from tests.faults.cloud import FaultCloud
 from tests.faults.fault import HOSTS, Fault
 from tests.faults.history import Event, History
@@ -25,6 +26,8 @@ from tests.faults.table import Deck
 
 SPREAD_SECONDS = 10.0
 """Within which the faults of a round begin."""
+LONGEST_WAIT = 300.0
+"""For what a drain tries again after a pause."""
 AFTER_SECONDS = 5.0
 POLL_SECONDS = 0.5
 SHOWN = 8
@@ -51,6 +54,7 @@ class Rounds:
         self._load = load
         self.history = history
         self._deck = deck
+        self._patience = 0.0
         self._readers = Readers([load.user, load.admin])
 
     def run(self, number: int) -> list[str]:
@@ -114,6 +118,7 @@ class Rounds:
     def _settle(self, number: int, dead: list[str]) -> list[str]:
         """Wait until all is well, or say what is not."""
         self._load.stop()
+        self._patience = 0.0
         limit = self._cloud.pace.settle_seconds + (self._cloud.pace.deadline if dead else 0.0)
         end = time.monotonic() + limit
         self._load.drain(limit)
@@ -131,7 +136,7 @@ class Rounds:
                 found = look()
             except (OSError, psycopg.Error, RuntimeError, subprocess.TimeoutExpired) as error:
                 found = [f"the cloud cannot be looked at: {error}"]
-            if not found or time.monotonic() > end:
+            if not found or time.monotonic() > end + self._patience:
                 return found
             time.sleep(POLL_SECONDS)
 
@@ -146,6 +151,7 @@ class Rounds:
 
     def _look_at_state(self, number: int, dead: list[str]) -> list[str]:
         ledger = self.read_ledger()
+        self._wait_for_drains(ledger)
         found = {
             name: host.inventory()
             for name, host in self._cloud.fleet.hosts.items()
@@ -158,7 +164,14 @@ class Rounds:
             *check.check_once(self.history.requests, ledger),
             *check.check_hosts(ledger, found, dead),
             *check.check_boots(ledger, found),
+            *([] if dead else drains.check_drains(self.history.requests, ledger)),
         ]
+
+    def _wait_for_drains(self, ledger: Ledger) -> None:
+        """What a drain is to try again later may still go on, for a while."""
+        wait = drains.waits(ledger, datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
+        if wait:
+            self._patience = max(self._patience, min(wait, LONGEST_WAIT) + SPREAD_SECONDS)
 
     def read_ledger(self) -> Ledger:
         """What the ledger holds now."""

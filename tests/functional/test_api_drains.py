@@ -21,7 +21,8 @@ FIELDS = {"id", "host", "status", "reason", "strategy", "max_parallel", "target_
           "deadline", "who", "created_at", "updated_at", "finished_at", "notes",
           "counts"}  # fmt: skip
 MACHINE = {"id", "name", "how", "target", "status", "verdict", "reason", "host", "progress",
-           "seconds"}  # fmt: skip
+           "seconds", "estimate"}  # fmt: skip
+PLANNED = {"id", "name", "how", "target", "reason", "estimate"}
 ENDED = ("completed", "cancelled", "failed", "restored")
 OLD = "compute 2.42"
 
@@ -134,12 +135,13 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(admin: Client, aboard: Abo
     assert answer.status_code == 200
     assert "Location" not in answer.headers
     found = answer.json["drain"]
-    assert set(found) == FIELDS | {"plan", "machines"}
+    assert set(found) == FIELDS | {"plan", "machines", "estimate"}
     assert (found["id"], found["status"], found["reason"]) == (None, "planned", "a look")
     assert {row["id"]: (row["how"], row["target"]) for row in found["plan"]} == dict.fromkeys(
         ids, ("cold", "h2")
     )
-    assert all(set(row) == {"id", "name", "how", "target", "reason"} for row in found["plan"])
+    assert all(set(row) == PLANNED for row in found["plan"])
+    assert found["estimate"] >= max(row["estimate"] for row in found["plan"]) > 0
     assert drains(admin) == before
     assert homes(admin, ids) == ["h1", "h1"]
     assert paused(admin, "h1") is None

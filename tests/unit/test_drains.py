@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,14 +12,15 @@ import sqlalchemy as sa
 from conductor import drains, retention
 from conductor.db.drains import Drain
 from conductor.db.drains import DrainMachine as DrainRow
-from conductor.db.models import Action, Host
-from conductor.drainer import Drainer
+from conductor.db.models import Action, Host, Step
+from conductor.drainer import BATCH, Drainer
 from paddock.actions import Seen
 from paddock.errors import BadRequest, Conflict, HypervisorError, NotFound
 from paddock.records import DrainMachine, DrainRecord, Listing
 from tests.fixtures.lab import Lab
 
 INTERVAL = 1.0
+DAY = datetime.timedelta(days=1)
 
 
 class Drains:
@@ -99,6 +101,55 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(lab: Lab, ops: Dra
     assert left.reason == "it is suspended, and its memory would be lost"
     assert is_open(lab)
     assert lab.ledger.rows(sa.select(Drain)) == []
+
+
+def test_a_plan_says_how_long_it_is_likely_to_take(lab: Lab, ops: Drains) -> None:
+    running, still, suspended = lab.active("h1"), stopped(lab), lab.active("h1")
+    lab.ledger.do(suspended, "suspend")
+    lab.run()
+    plan = ops.plan(max_parallel=1)
+    times = [machine(plan, vm).estimate or 0.0 for vm in (running, still)]
+    assert times[0] > times[1] > 0
+    assert plan.estimate == pytest.approx(sum(times), abs=0.2)
+    assert machine(plan, suspended).estimate is None
+
+
+def test_what_a_drain_has_moved_says_how_long_the_rest_takes(lab: Lab, ops: Drains) -> None:
+    vms = [lab.active("h1") for _ in range(4)]
+    drain = ops.create(max_parallel=1)
+    before = ops.show(drain).estimate
+    while ops.show(drain).counts.get("moved", 0) < 2:
+        ops.round()
+        lab.pass_time(60)
+        lab.run()
+    shown = ops.show(drain)
+    took = [machine(shown, vm).seconds or 0.0 for vm in vms if machine(shown, vm).verdict]
+    assert min(took) > 60
+    left = [one.estimate or 0.0 for one in shown.machines if one.status == "planned"]
+    assert left
+    assert all(min(took) <= one <= max(took) + 1 for one in left)
+    assert (shown.estimate or 0.0) > (before or 0.0)
+
+
+def test_a_move_under_way_is_measured_by_its_bytes(lab: Lab, ops: Drains) -> None:
+    vm = stopped(lab)
+    drain = ops.create()
+    ops.round()
+    lab.run("h1")
+    (step,) = lab.waiting("h2")
+    lab.agents["h2"].start(step)
+    lab.clock.advance(30)
+    lab.ledger.change(Step, step.step_id, done=25, total=100)
+    shown = machine(ops.show(drain), vm)
+    assert shown.progress == 25
+    assert shown.estimate == pytest.approx(90, rel=0.1)
+    assert ops.show(drain).estimate == shown.estimate
+
+
+def test_a_drain_that_has_ended_takes_no_more_time(lab: Lab, ops: Drains) -> None:
+    vm = lab.active("h1")
+    done = ops.work(ops.create())
+    assert (done.estimate, machine(done, vm).estimate) == (None, None)
 
 
 def test_all_machines_leave_the_host_and_run_if_they_ran(lab: Lab, ops: Drains) -> None:
@@ -476,6 +527,58 @@ def test_where_two_come_already_the_others_wait(lab: Lab, ops: Drains) -> None:
         assert len(lab.ledger.rows(live)) <= 2
         lab.run()
     assert ops.show(drain).counts == {"moved": 6}
+
+
+class Watched:
+    """Turns that are counted: how many actions each transaction began.
+
+    :param between: done after the first
+    """
+
+    def __init__(self, lab: Lab, between: Callable[[], object] = lambda: None) -> None:
+        self._lab = lab
+        self._between = between
+        self.begun: list[int] = []
+
+    def read(self, fn: Any) -> Any:
+        return self._lab.ledger.turns.read(fn)
+
+    def run(self, fn: Any) -> Any:
+        before = self._count()
+        answer = self._lab.ledger.turns.run(fn)
+        self.begun.append(self._count() - before)
+        if len(self.begun) == 1:
+            self._between()
+        return answer
+
+    def _count(self) -> int:
+        return len(self._lab.ledger.rows(sa.select(Action)))
+
+
+def restoring(lab: Lab, ops: Drains, machines: int) -> DrainRecord:
+    """A drain that is to bring home so many machines, all at once."""
+    for _ in range(machines):
+        stopped(lab)
+    drain = ops.work(ops.create(max_parallel=machines))
+    assert drain.counts == {"moved": machines}
+    ops.steer(drain, "restore")
+    lab.clock.advance(INTERVAL)
+    return drain
+
+
+def test_a_round_holds_hosts_for_a_few_machines_at_a_time(lab: Lab, ops: Drains) -> None:
+    restoring(lab, ops, 6)
+    turns = Watched(lab)
+    Drainer(turns, INTERVAL).round()  # type: ignore[arg-type]
+    assert turns.begun == [BATCH, 6 - BATCH]
+
+
+def test_who_lost_a_drain_in_the_middle_of_a_round_leaves_it(lab: Lab, ops: Drains) -> None:
+    drain = restoring(lab, ops, 6)
+    taken = lambda: lab.ledger.change(Drain, drain.id, ticked_at=lab.clock.now + DAY)  # noqa: E731
+    turns = Watched(lab, taken)
+    Drainer(turns, INTERVAL).round()  # type: ignore[arg-type]
+    assert turns.begun == [BATCH, 0]
 
 
 def test_trying_again_takes_what_came_back_too(lab: Lab, ops: Drains) -> None:

@@ -48,7 +48,7 @@ class World:
             hosts={name: {"name": name, "state": "up"} for name in ("h1", "h2")},
             instances={ID: machine, GONE: {**machine, "id": GONE, "deleted": True}},
             actions={
-                key: {"id": key, "verb": verb, "status": "succeeded", "reason": None}
+                key: {"id": key, "verb": verb, "status": "succeeded", "reason": None, "params": {}}
                 for key, verb in rows.items()
             },
             steps=[
@@ -58,6 +58,8 @@ class World:
             claims=[{"instance_id": ID, "host": "h1", "kind": "compute"}],
             ports=[{"address": "10.0.0.1", "instance_id": ID, "quarantine_host": None}],
             leftovers=[],
+            drains={},
+            drain_machines=[],
         )  # fmt: skip
         here = Inventory({ID: Seen.PAUSED}, {(ID, 1)}, {(ID, f"{ID}.g1.raw")}, {ID: 1})
         self.found = {"h1": here, "h2": Inventory()}

@@ -59,10 +59,23 @@ def test_processes_share_only_the_contract(package: str) -> None:
         ("libvirt", "compute_agent/drivers/libvirt/"),
         ("eventlet", "paddock/runtime.py"),
         ("falcon", "api/"),
+        ("keystoneauth1", "paddock/cli/"),
+        ("openstack", "paddock/cli/"),
+        ("rich", "paddock/cli/"),
     ],
 )
 def test_a_library_is_named_only_in_its_home(library: str, home: str) -> None:
     assert importers(library, outside=home) == []
+
+
+def test_the_administrators_command_knows_clouds_by_http_only() -> None:
+    names = {name for path in sources("paddock/cli") for name in imports(path)}
+    assert {name for name in names if name.startswith("paddock")} <= {
+        f"paddock.cli.{path.stem}" for path in sources("paddock/cli")
+    } | {"paddock.cli"}
+    users = {name for path in sources(*PACKAGES) if path.parent.name != "cli"
+             for name in imports(path)}  # fmt: skip
+    assert not {name for name in users if name.startswith("paddock.cli.")}
 
 
 def test_no_source_file_is_longer_than_a_reader_can_hold() -> None:

@@ -1,0 +1,1 @@
+"""The administrator's command, ``paddock``: it knows a cloud by its HTTP API only."""
