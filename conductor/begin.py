@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conductor import claims, deletion, giving_up, leftovers, migration, plan, power_on
+from conductor import claims, deletion, giving_up, leftovers, live, migration, plan, power_on
 from conductor.checks import Case
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.db.statements import There
@@ -42,6 +42,7 @@ def begin(case: Case) -> Ticket:
         "forceDelete": _delete,
         "vm-poweron": _power_on,
         migration.VERB: _migrate,
+        live.VERB: _migrate,
     }
     return verbs.get(case.action.verb, _work)(case)
 
@@ -107,6 +108,7 @@ def _ticket(case: Case, steps: list[Step]) -> Ticket:
 
 
 def _work(case: Case) -> Ticket:
+    power_on.check_arrival_is_known(case.turn, case.instance)
     action, host = _hold(case), str(case.instance.host)
     if LAUNCHING.intersection(case.action.steps):
         _check_bars(case)
@@ -144,7 +146,8 @@ def _power_on(case: Case) -> Ticket:
 
 def _migrate(case: Case) -> Ticket:
     action = _hold(case)
-    steps = migration.plan(case.turn, case.instance, action)
+    kind = live if action.verb == live.VERB else migration
+    steps = kind.plan(case.turn, case.instance, action)
     return _ticket(case, plan.insert(case.turn, action, steps))
 
 
@@ -179,16 +182,16 @@ def _change_lock(
 
 def _delete(case: Case) -> Ticket:
     action = _hold(case)
-    live, ended = supersede(case.turn, case.instance, case.request.verb, cleanup=True)
-    if live is not None and live.verb == migration.VERB:
+    going_on, ended = supersede(case.turn, case.instance, case.request.verb, cleanup=True)
+    if going_on is not None and going_on.verb in (migration.VERB, live.VERB):
         migration.give_way(case.turn, ended)
     return _ticket(case, deletion.destroy(case.turn, case.instance, action, ended))
 
 
 def _check_not_deleted(turn: Turn, instance: Instance) -> None:
     """A deletion cannot be taken back: it gave up what went on before. It ends anyway."""
-    live = turn.get(Action, instance.busy) if instance.busy else None
-    if live is not None and live.verb in DELETIONS:
+    going_on = turn.get(Action, instance.busy) if instance.busy else None
+    if going_on is not None and going_on.verb in DELETIONS:
         raise InvalidState(f"Instance {instance.id} is being deleted already.")
 
 

@@ -10,7 +10,7 @@ from conductor.db.models import Action, Host, Image, Instance, Step
 from conductor.db.statements import There
 from conductor.orders import work_order
 from conductor.turn import Turn
-from paddock.actions import CLEANING, LAUNCHING
+from paddock.actions import CLEANING, LAUNCHING, StepKind
 from paddock.errors import StepRefused
 from paddock.records import Progress, StepRef, WorkOrder
 
@@ -71,7 +71,9 @@ def _begin(
             last_action=action.id,
         )
     elif step.kind not in CLEANING:
-        turn.alter(instance, {"busy": action.id}, last_action=action.id)
+        # What receives a guest is nothing to the agent at home, which never hears of it.
+        known = instance.last_action if step.kind == StepKind.RECEIVE else action.id
+        turn.alter(instance, {"busy": action.id}, last_action=known)
     turn.alter(
         step,
         {"status": "accepted", "host": step.host, "attempt": step.attempt},

@@ -141,6 +141,9 @@ COMPUTE = [
     cfg.PortOpt("disk_port", default=16516,
                 help="Port of the address at which this host gives its disks to hosts that fetch "
                      "one, over TLS."),
+    cfg.BoolOpt("live_migration", default=False,
+                help="Whether guests come to this host and leave it while they run. Hosts that "
+                     "allow it command each other's hypervisors: see docs/security.md."),
     cfg.IntOpt("reserved_memory_mb", default=512, min=0, help="MiB not given to guests."),
     cfg.IntOpt("reserved_disk_gb", default=1, min=0, help="GiB not given to guests."),
     cfg.IntOpt("vcpus", min=1, help="Processors to offer, where other than the host's."),
