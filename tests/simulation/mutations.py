@@ -153,6 +153,8 @@ MUTATIONS = (
     Mutation("judged once", "what stays beside an old copy is judged when that is gone",
              p.judged_once, 20539),
     Mutation("wrong keeper", "who keeps the machine is one table", p.wrong_keeper, 129),
+    Mutation("wrong live keeper", "a machine that was handed over is the target's",
+             p.wrong_live_keeper, 197),
     Mutation("stopped for good", "a drain starts what it stopped", p.stopped_for_good, 717),
     Mutation("copies forgotten", "what cannot be undone now is a leftover",
              p.kinds_unleft("disk"), 129),
