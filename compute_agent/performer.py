@@ -18,7 +18,7 @@ from compute_agent.slots import Slots
 from compute_agent.workers import WORKERS
 from paddock import failpoints
 from paddock.actions import CLEANING, Seen, StepKind
-from paddock.errors import HypervisorError, PaddockError
+from paddock.errors import GuestHung, HypervisorError, PaddockError
 from paddock.records import Outcome, StepRef, WorkOrder
 
 LOG = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Performer:
         error = self._attempt(task, order)
         if order.kind is not StepKind.DESTROY and self._slots.is_barred(order.guest.id):
             self._sweep(order.guest.id)
-        seen = self._look(order.guest.id)
+        seen = self._look(order.guest.id) if _is_told(order, error) else None
         if error and order.guest.image is not None and seen is Seen.GONE:
             # A create that failed is on no host any more: nobody would ask for its clean-up.
             self._sweep(order.guest.id)
@@ -69,7 +69,7 @@ class Performer:
             return error
         except Exception:
             LOG.exception("The step %s broke", order.kind, extra=task.about)
-            return HypervisorError(
+            return (GuestHung if order.kind is StepKind.SEND else HypervisorError)(
                 f"The host {self._identity.host} failed unexpectedly in the step "
                 f"{order.kind}; its log says more."
             )
@@ -119,6 +119,11 @@ class Performer:
     def _look(self, instance_id: str) -> Seen | None:
         what = "It cannot be looked at"
         return _attempt(what, instance_id, partial(self._driver.seen, instance_id))
+
+
+def _is_told(order: WorkOrder, error: PaddockError | None) -> bool:
+    """Whether a look says what becomes of the guest: not while it may yet be handed over."""
+    return order.kind is not StepKind.SEND or not isinstance(error, GuestHung)
 
 
 def _attempt(trouble: str, instance_id: str, function: Callable[[], T]) -> T | None:

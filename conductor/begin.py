@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conductor import claims, deletion, giving_up, leftovers, migration, plan, power_on
+from conductor import claims, deletion, giving_up, leftovers, live, migration, plan, power_on
 from conductor.checks import Case
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.db.statements import There
@@ -12,7 +12,7 @@ from conductor.placement import objection
 from conductor.supersede import supersede
 from conductor.tickets import ticket
 from conductor.turn import Turn
-from paddock.actions import ACTIONS, LAUNCHING, VmState
+from paddock.actions import ACTIONS, LAUNCHING, StepKind, VmState
 from paddock.errors import (
     BadRequest,
     HostUnavailable,
@@ -42,6 +42,7 @@ def begin(case: Case) -> Ticket:
         "forceDelete": _delete,
         "vm-poweron": _power_on,
         migration.VERB: _migrate,
+        live.VERB: _migrate,
     }
     return verbs.get(case.action.verb, _work)(case)
 
@@ -65,9 +66,13 @@ def _host_facts(case: Case) -> list[There]:
 
 
 def _hold(case: Case) -> Action:
-    """The instance becomes busy with this action, and what was seen of it before is old."""
+    """The instance becomes busy with this action, and what was seen of it before is old.
+
+    Of an action that begins elsewhere the agent at home hears later, or never.
+    """
     key = case.request.action_id
-    _seize(case, busy=key, last_action=key, task_state=case.action.task_state)
+    last = case.instance.last_action if StepKind.RECEIVE in case.action.steps else key
+    _seize(case, busy=key, last_action=last, task_state=case.action.task_state)
     return _note(case, "accepted")
 
 
@@ -108,6 +113,8 @@ def _ticket(case: Case, steps: list[Step]) -> Ticket:
 
 
 def _work(case: Case) -> Ticket:
+    if case.instance.last_action is None:  # as live.give_up leaves it: others are not looked up
+        power_on.check_arrival_is_known(case.turn, case.instance)
     action, host = _hold(case), str(case.instance.host)
     if LAUNCHING.intersection(case.action.steps):
         _check_bars(case)
@@ -145,7 +152,8 @@ def _power_on(case: Case) -> Ticket:
 
 def _migrate(case: Case) -> Ticket:
     action = _hold(case)
-    steps = migration.plan(case.turn, case.instance, action)
+    kind = live if action.verb == live.VERB else migration
+    steps = kind.plan(case.turn, case.instance, action)
     return _ticket(case, plan.insert(case.turn, action, steps))
 
 
@@ -180,16 +188,16 @@ def _change_lock(
 
 def _delete(case: Case) -> Ticket:
     action = _hold(case)
-    live, ended = supersede(case.turn, case.instance, case.request.verb, cleanup=True)
-    if live is not None and live.verb == migration.VERB:
+    going_on, ended = supersede(case.turn, case.instance, case.request.verb, cleanup=True)
+    if going_on is not None and going_on.verb in (migration.VERB, live.VERB):
         migration.give_way(case.turn, ended)
     return _ticket(case, deletion.destroy(case.turn, case.instance, action, ended))
 
 
 def _check_not_deleted(turn: Turn, instance: Instance) -> None:
     """A deletion cannot be taken back: it gave up what went on before. It ends anyway."""
-    live = turn.get(Action, instance.busy) if instance.busy else None
-    if live is not None and live.verb in DELETIONS:
+    going_on = turn.get(Action, instance.busy) if instance.busy else None
+    if going_on is not None and going_on.verb in DELETIONS:
         raise InvalidState(f"Instance {instance.id} is being deleted already.")
 
 

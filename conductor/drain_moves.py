@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from conductor import drain_plan, drains, migration
+from conductor import drain_plan, drains, live, migration
 from conductor.begin import begin
 from conductor.checks import Case, examine
 from conductor.db.drains import Drain, DrainMachine
@@ -112,7 +112,7 @@ class Moves:
         instance = self._turn.get(Instance, row.instance_id)
         if instance is None or instance.deleted:
             return Verdict("gone")
-        if instance.busy is not None:
+        if instance.busy is not None or live.is_unknown(self._turn, instance):
             return None
         if self._course.has_arrived(instance):
             return self._settle(row, instance)

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conductor import claims, deletion, leftovers, migration, observations, plan
+from conductor import claims, deletion, leftovers, live, migration, observations, plan
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.giving_up import give_up
 from conductor.moments import iso
@@ -67,7 +67,7 @@ def fail(
     turn.must(Instance, {"id": instance.id, "busy": action.id}, **changes)
     if seen is None:
         leftovers.order_reconcile(turn, step.host)
-    else:
+    elif action.verb != live.VERB or not live.is_unknown(turn, instance):
         observations.apply(turn, instance.id, step.host, seen)
 
 
@@ -98,6 +98,8 @@ def _new_place(turn: Turn, step: Step, action: Action, instance: Instance) -> di
     """Where the disk lies when a step has succeeded."""
     if action.verb == migration.VERB and step.kind == StepKind.FETCH:
         return migration.arrive(turn, step, instance)
+    if step.kind == StepKind.ARRIVE:
+        return live.arrive(turn, step, instance)
     if not _has_moved(step, instance):
         return {}
     host = turn.get(Host, step.host)
@@ -118,8 +120,8 @@ def _let_go(turn: Turn, step: Step, action: Action, instance: Instance) -> None:
     A move whose end nobody knew may be completed by a later action, which has no step that
     discards the old copy.
     """
-    if action.verb == migration.VERB:
-        if step.kind == StepKind.FETCH:
+    if action.verb in (migration.VERB, live.VERB):
+        if step.kind in (StepKind.FETCH, StepKind.ARRIVE):
             claims.release(turn, instance.id, str(instance.disk_host), claims.COMPUTE)
         return
     if step.kind == StepKind.POWER_OFF:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conductor import claims, leftovers
+from conductor import claims, leftovers, live
 from conductor.db.models import Host, Instance, Leftover
 from conductor.reconcile import off_at_home
 from conductor.turn import Turn
@@ -14,10 +14,10 @@ from paddock.actions import PowerState, VmState
 
 
 def settleable(turn: Turn) -> list[str]:
-    """Ids of ``guest`` leftovers on fenced or removed hosts."""
+    """Ids of ``guest`` and ``arrival`` leftovers on fenced or removed hosts."""
     standing = sa.select(Host.name).where(Host.forced_down.is_(False))
     query = sa.select(Leftover.id).where(
-        Leftover.kind == leftovers.GUEST, Leftover.host.not_in(standing)
+        Leftover.kind.in_((leftovers.GUEST, leftovers.ARRIVAL)), Leftover.host.not_in(standing)
     )
     return list(turn.session.scalars(query.order_by(Leftover.id)))
 
@@ -35,7 +35,11 @@ def settle(turn: Turn, leftover_id: str) -> None:
     leftovers.settle(turn, row)
     if instance is None or instance.deleted:
         return
-    changes = _changes(turn, instance, row.host)
+    if row.kind == leftovers.ARRIVAL:
+        live.stay_unfenced(turn, instance, row.host)
+        changes: dict[str, Any] = {}
+    else:
+        changes = _changes(turn, instance, row.host)
     turn.must(
         Instance, Instance.id == instance.id, Instance.busy.is_(None),
         Instance.host == instance.host, updated_at=turn.now, **changes,

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conductor import claims, leftovers, migration
+from conductor import claims, leftovers, live, migration
 from conductor.db.models import Action, Instance, Step
 from conductor.turn import Turn
 from paddock.actions import LAUNCHING, Seen, StepKind
@@ -25,6 +25,8 @@ def give_up(turn: Turn, instance: Instance, action: Action, seen: Seen | None) -
     steps = turn.all(query)
     if action.verb == migration.VERB:
         return migration.stay(turn, instance, steps)
+    if action.verb == live.VERB:
+        return live.give_up(turn, instance, steps, seen)
     launch = next((step for step in steps if step.kind in LAUNCHING), None)
     if launch is None:
         return {}

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from conductor import migration
+from conductor import live, migration
 from conductor.db.drains import Drain, DrainMachine
 from conductor.db.models import Action, Claim, Host, Instance, Leftover, Pause, Port, Project, Step
 from conductor.drains import GOING_ON, HOLDER
@@ -141,12 +141,15 @@ def _claims_without_owner() -> Rule:
 
 
 def _claims_twice() -> Rule:
-    """A machine that moves without running has room where it comes from until it has arrived."""
-    moving = (Action.verb == migration.VERB, Action.status.in_(LIVE))
+    """A machine that moves has room where it comes from until it has arrived, or is known not to
+    have."""
+    moving = (Action.verb.in_((migration.VERB, live.VERB)), Action.status.in_(LIVE))
+    unknown = sa.select(Leftover.instance_id).where(Leftover.kind == "arrival")
     query = (
         sa.select(Claim.instance_id)
         .where(Claim.kind == "compute")
         .where(Claim.instance_id.not_in(sa.select(Action.instance_id).where(*moving)))
+        .where(Claim.instance_id.not_in(unknown))
         .group_by(Claim.instance_id)
         .having(sa.func.count() > 1)
     )

@@ -10,12 +10,14 @@ from conductor.turn import Moved, Turn
 GUEST = "guest"
 DISK = "disk"
 INSTANCE = "instance"
+ARRIVAL = "arrival"
+"""A guest may have come there live: nothing is done with its machine until that host has told."""
 
 
 def leave(turn: Turn, host: str, kind: str, instance_id: str, generation: int) -> None:
     """Note something left on a host and order the host to reconcile.
 
-    :param kind: ``guest``, ``disk`` or ``instance``
+    :param kind: ``guest``, ``disk``, ``instance`` or ``arrival``
     :param generation: for ``disk``, copies below it are to go
     """
     row = turn.first(

@@ -45,7 +45,7 @@ NUMBERS = {
     "booted": 1e10,
 }
 """The largest values: 256 TiB of memory, 16 PiB of disk, 4 EiB to move, 300 years of running."""
-TEXTS = {"epoch": 36, "store": 1024, "reason": DETAILS}
+TEXTS = {"epoch": 36, "store": 1024, "landing": 1024, "reason": DETAILS}
 LISTS = {"steps": 100, "outcomes": 100}
 UNREAD = frozenset({"answer", "error", "extra"})
 """What :func:`answer` and :func:`error` look at, and what is bounded in size only: the ``extra``

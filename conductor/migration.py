@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from conductor import claims, leftovers
@@ -32,13 +33,21 @@ def place(turn: Turn, instance: Instance, action: Action) -> Plan:
     :raises NoValidHost: no host can take the machine
     :raises HostUnavailable: it is not known yet what became of the last launch
     """
+    target = claim_target(turn, instance, action)
+    return [(StepKind.FETCH, target), (StepKind.DISCARD, str(instance.disk_host))]
+
+
+def claim_target(turn: Turn, instance: Instance, action: Action, *, live: bool = False) -> str:
+    """Claim room for a machine on another host than its own; gives its name.
+
+    :param live: whether the machine comes running
+    :raises PaddockError: see :func:`place`
+    """
     _check_target(turn, instance, action.params)
     check_launch_is_known(turn, instance)
-    source = str(instance.disk_host)
     zone, host = (action.params.get(name) for name in ("availability_zone", "host"))
-    wish = wish_of(instance, zone, host, barred(turn, instance.id))
-    target = claim_first(turn, instance, wish, action.id, lambda found: _nowhere(instance, found))
-    return [(StepKind.FETCH, target), (StepKind.DISCARD, source)]
+    wish = replace(wish_of(instance, zone, host, barred(turn, instance.id)), live=live)
+    return claim_first(turn, instance, wish, action.id, lambda found: _nowhere(instance, found))
 
 
 def _check_target(turn: Turn, instance: Instance, params: dict[str, Any]) -> None:
@@ -103,5 +112,5 @@ def stay(turn: Turn, instance: Instance, steps: Sequence[Step]) -> dict[str, Any
 def give_way(turn: Turn, ended: Sequence[Step]) -> None:
     """The machine is deleted while it moves: it will run on no target, whose copy goes with it."""
     for step in ended:
-        if step.kind == StepKind.FETCH:
+        if step.kind in (StepKind.FETCH, StepKind.RECEIVE, StepKind.ARRIVE):
             claims.release(turn, step.instance_id, step.host, claims.COMPUTE)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+import sqlalchemy as sa
+
 from conductor import addresses
 from conductor.db.models import Action, Host, Image, Instance, Step
 from conductor.turn import Turn
-from paddock.actions import LAUNCHING, StepKind
-from paddock.records import DirectBoot, DiskSource, GuestSpec, ImageSpec, WorkOrder
+from paddock.actions import EQUIPPED, StepKind
+from paddock.records import DirectBoot, DiskSource, GuestSpec, ImageSpec, Landing, WorkOrder
+
+COMING = (StepKind.FETCH, StepKind.RECEIVE, StepKind.SEND, StepKind.ARRIVE)
 
 
 def work_order(turn: Turn, step: Step, action: Action, instance: Instance) -> WorkOrder:
@@ -21,18 +26,39 @@ def work_order(turn: Turn, step: Step, action: Action, instance: Instance) -> Wo
         attempt=step.attempt,
         seconds=max(0.0, (step.deadline - turn.now).total_seconds()),
         params=action.params,
-        guest=_guest(turn, action, instance, ticket, step.kind in LAUNCHING),
+        guest=_coming(step, _guest(turn, action, instance, ticket, step.kind in EQUIPPED)),
         disk_generation=_disk_generation(step, action, instance),
         source=_source(turn, instance, ticket) if step.kind == StepKind.FETCH else None,
+        landing=_landing(turn, action) if step.kind == StepKind.SEND else None,
+    )
+
+
+def _coming(step: Step, guest: GuestSpec) -> GuestSpec:
+    """A guest that comes running has the generation that its machine gets when it has arrived."""
+    if step.kind not in (StepKind.RECEIVE, StepKind.ARRIVE):
+        return guest
+    return msgspec.structs.replace(guest, generation=guest.generation + 1)
+
+
+def _landing(turn: Turn, action: Action) -> Landing:
+    query = sa.select(Step).where(Step.action_id == action.id, Step.kind == StepKind.RECEIVE)
+    receive = turn.first(query)
+    host = turn.get(Host, receive.host) if receive else None
+    assert host is not None
+    facts = host.facts
+    return Landing(
+        host=host.name,
+        address=str(facts.get("address", "")),
+        directory=str(facts.get("landing", "")),
     )
 
 
 def _disk_generation(step: Step, action: Action, instance: Instance) -> int:
     """The generation in the name of the disk on the step's host.
 
-    A fetched copy gets the generation that the instance has once it is launched from it.
+    A copy gets the generation that the instance has once it is launched from it, or has arrived.
     """
-    if step.kind == StepKind.FETCH:
+    if step.kind in COMING:
         return instance.generation + 1
     if step.kind == StepKind.LAUNCH and step.host != instance.disk_host:
         return instance.generation

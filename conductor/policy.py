@@ -64,6 +64,7 @@ _RULES = {
         f"{_NOVA}:servers:create:forced_host",
         f"{_NOVA}:os-admin-actions:reset_state",
         f"{_NOVA}:os-migrate-server:migrate",
+        f"{_NOVA}:os-migrate-server:migrate_live",
         f"{_NOVA}:os-flavor-manage:create",
         f"{_NOVA}:os-flavor-manage:update",
         f"{_NOVA}:os-flavor-manage:delete",

@@ -60,10 +60,19 @@ def _wish(turn: Turn, instance: Instance, zone: str | None, source: Host) -> Wis
 
 def check_launch_is_known(turn: Turn, instance: Instance) -> None:
     """Raise HostUnavailable while a host has not said what became of the last launch."""
+    check_arrival_is_known(turn, instance)
     for row in leftovers.of_instance(turn, instance.id, leftovers.GUEST):
         raise HostUnavailable(
             f"Host {row.host} has not reported yet what became of the last launch of instance "
             f"{instance.id}."
+        )
+
+
+def check_arrival_is_known(turn: Turn, instance: Instance) -> None:
+    """Raise HostUnavailable while a host has not said whether a machine came there live."""
+    for row in leftovers.of_instance(turn, instance.id, leftovers.ARRIVAL):
+        raise HostUnavailable(
+            f"Host {row.host} has not reported yet whether instance {instance.id} runs there now."
         )
 
 

@@ -204,7 +204,11 @@ def _purge(turn: Turn) -> bool:
 def _forget_hosts(turn: Turn) -> None:
     """Forget what waits for hosts that were removed or fenced."""
     hosts = sa.select(Host.name)
-    turn.drop(Leftover, Leftover.kind != leftovers.GUEST, Leftover.host.not_in(hosts))
+    turn.drop(
+        Leftover,
+        Leftover.kind.not_in((leftovers.GUEST, leftovers.ARRIVAL)),
+        Leftover.host.not_in(hosts),
+    )
     fenced = hosts.where(Host.forced_down.is_(True))
     query = sa.select(Port.quarantine_host).where(Port.quarantine_host.is_not(None))
     over = sa.or_(Port.quarantine_host.in_(fenced), Port.quarantine_host.not_in(hosts))

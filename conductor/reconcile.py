@@ -1,7 +1,7 @@
 """Reconcile: what a host has, compared with the ledger.
 
 Nothing is touched of an instance with a live action, or at which a worker still is. What is left
-of interrupted moves is decided by one table, :data:`KEEPER`.
+of interrupted moves is decided by one table, ``conductor/keeper.py``.
 """
 
 from __future__ import annotations
@@ -11,26 +11,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from conductor import addresses, boots, claims, leftovers, observations
+from conductor import addresses, boots, claims, leftovers, live, observations
 from conductor.agents import has_had, speaking
 from conductor.db.models import Host, Instance, Leftover, Step
+from conductor.keeper import LAUNCH, Here, keeper
 from conductor.placement import is_on
 from conductor.plan import LIVE
 from conductor.turn import Turn
 from paddock.actions import ALIVE, OBSERVATIONS, PowerState, Seen, VmState
 from paddock.records import Found, Observation, Verdict
 
-KEEPER = {
-    ("disk", "guest"): "target",
-    ("disk", "disk"): "target",
-    ("disk", "nothing"): "source",
-    ("gone", "guest"): "target",
-    ("gone", "disk"): "target",
-    ("gone", "nothing"): "nobody",
-}
-"""(what the source has, what the target has) → who keeps the machine after a move whose launch
-began and of which nobody knows the end. A copy is verified before the launch, and what was
-launched may have written to it: so the target's is never the worse one."""
+UNDECIDED = (leftovers.GUEST, leftovers.ARRIVAL)
+"""Leftovers that are settled only by who keeps the machine."""
 
 
 def reconcile(turn: Turn, name: str, epoch: str, found: list[Found]) -> list[Verdict]:
@@ -98,6 +90,8 @@ def _judge(
         _can_be_here(turn, host, instance_id)
     if instance.busy or _is_cleaning(turn, instance, host):
         return _say(thing, "keep", 0, "an action is going on")
+    if not _settle_arrival(turn, instance, host, thing):
+        return _say(thing, "keep", 0, "it may just have come")
     _settle_guest(turn, instance, host, thing)
     instance = turn.get(Instance, instance_id)
     assert instance is not None
@@ -142,9 +136,10 @@ def _judge_idle(
         _observe(turn, host, instance, Seen.GONE, known)
         return None
     if not _is_home(instance, host):
-        if thing.seen in ALIVE:
+        if thing.seen in ALIVE and not _was_handed_over(turn, host, instance, thing):
             _bar(turn, host, instance)
-        return _say(thing, "remove", instance.generation + 1, "it is elsewhere")
+        below = max(instance.generation, *_generations(thing)) + 1
+        return _say(thing, "remove", below, "it is elsewhere")
     if min(_generations(thing), default=instance.disk_generation) < instance.disk_generation:
         leftovers.order_reconcile(turn, host.name)  # what stays is judged when the old one is gone
         return _say(thing, "remove", instance.disk_generation, "a newer one is here")
@@ -153,6 +148,12 @@ def _judge_idle(
     if _is_spent(instance, thing) and not leftovers.of_instance(turn, instance.id, leftovers.GUEST):
         return _say(thing, "release", 0, "it is powered off")
     return _say(thing, "keep", 0, "it is in its place")
+
+
+def _was_handed_over(turn: Turn, host: Host, instance: Instance, thing: Found) -> bool:
+    """Whether what stands still here is what a live move left; its host is to remove it."""
+    left = leftovers.of_instance(turn, instance.id, leftovers.DISK)
+    return thing.seen is Seen.PAUSED and host.name in {row.host for row in left}
 
 
 def _bar(turn: Turn, host: Host, instance: Instance) -> None:
@@ -192,7 +193,23 @@ def _is_cleaning(turn: Turn, instance: Instance, host: Host) -> bool:
     return turn.first(query) is not None
 
 
-# --- what became of a launch that nobody saw end
+# --- what became of a launch or an arrival that nobody saw end
+
+
+def _settle_arrival(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> bool:
+    """Decide where a machine is that was on its way here; False when it is too early to tell."""
+    rows = leftovers.of_instance(turn, instance.id, leftovers.ARRIVAL)
+    row = next((row for row in rows if row.host == host.name), None)
+    if row is None:
+        return True
+    if observations.is_recent(turn, row.created_at):
+        return False
+    changes = live.settle(turn, row, instance, host, thing)
+    turn.must(
+        Instance, Instance.id == instance.id, Instance.busy.is_(None),
+        Instance.generation == instance.generation, updated_at=turn.now, **changes,
+    )  # fmt: skip
+    return True
 
 
 def _settle_guest(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> None:
@@ -238,8 +255,8 @@ def _woken(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> d
 
 def _moved(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> dict[str, Any]:
     source = turn.get(Host, str(instance.disk_host))
-    keeper = KEEPER["disk" if source else "gone", _at_target(instance, thing)]
-    if keeper == "target":
+    kept_by = keeper(LAUNCH, "disk" if source else "gone", _at_target(instance, thing))
+    if kept_by == "target":
         if source:
             leftovers.leave(turn, source.name, leftovers.DISK, instance.id, instance.generation)
         own = {
@@ -251,7 +268,7 @@ def _moved(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> d
             return own
         return own | _woken(turn, instance, host, thing)
     claims.release(turn, instance.id, host.name)
-    if keeper == "nobody":
+    if kept_by == "nobody":
         return {"host": None, "disk_host": None, "vm_state": VmState.ERROR.value}
     return off_at_home(instance)
 
@@ -264,7 +281,7 @@ def off_at_home(instance: Instance) -> dict[str, Any]:
     return {"host": instance.disk_host} | off
 
 
-def _at_target(instance: Instance, thing: Found | None) -> str:
+def _at_target(instance: Instance, thing: Found | None) -> Here:
     if thing is None:
         return "nothing"
     if thing.generation == instance.generation:
@@ -319,7 +336,7 @@ def _settle(turn: Turn, host: Host, instance_id: str, below: int | None = None) 
         idle = (Instance.id == instance.id, Instance.busy.is_(None))
         turn.must(Instance, *idle, Instance.host == instance.host, updated_at=turn.now)
     for row in left:
-        if row.kind != leftovers.GUEST and (below is None or row.generation <= below):
+        if row.kind not in UNDECIDED and (below is None or row.generation <= below):
             leftovers.settle(turn, row)
     if held:
         claims.release(turn, instance_id, host.name)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import aliased
 
-from conductor import claims, migration, plan, power_on
+from conductor import claims, live, migration, plan, power_on
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.placement import claim_first, dead
 from conductor.routing import Route, Wish
@@ -21,7 +21,8 @@ _BEGUN = aliased(Step)
 
 def waiting_on_dead(turn: Turn, limit: int) -> list[Step]:
     """Steps whose host is dead, where no step of their action has started, and that another host
-    could do: a launch of a new machine, a fetch. All others are bound to the disk that lies there.
+    could do: a launch of a new machine, a fetch, a receive. All others are bound to the disk that
+    lies there.
     """
     return turn.all(_waiting(), limit=limit)
 
@@ -35,7 +36,7 @@ def _waiting() -> sa.Select[tuple[Step]]:
         .join(Action, Action.id == Step.action_id)
         .where(Step.status == "accepted", dead())
         .where(~select(_BEGUN.id).where(*there, _BEGUN.started_at.is_not(None)).exists())
-        .where(sa.or_(Action.verb == "create", Step.kind == StepKind.FETCH.value))
+        .where(sa.or_(Action.verb == "create", Step.kind.in_((StepKind.FETCH, StepKind.RECEIVE))))
         .order_by(Step.id)
         .limit(bindparam("limit", type_=sa.Integer))
     )
@@ -58,6 +59,8 @@ def reroute(turn: Turn, step: Step) -> None:
     claims.release(turn, instance.id, step.host)
     if action.verb == "create":
         steps = _place(turn, instance, action)
+    elif action.verb == live.VERB:
+        steps = live.place(turn, instance, action)
     elif action.verb == migration.VERB:
         steps = migration.place(turn, instance, action)
     else:

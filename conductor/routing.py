@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LIVE = "live_migration"
+"""The capability of both hosts of a machine that moves while it runs."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -33,6 +36,7 @@ class Wish:
     :ivar barred: hosts that cannot have this machine until they have cleaned up after it
     :ivar leaves: whether any host but the disk's own will do
     :ivar runs: whether it needs its vCPUs and memory there, too
+    :ivar live: whether it comes running
     """
 
     vcpus: int
@@ -45,6 +49,7 @@ class Wish:
     barred: frozenset[str] = frozenset()
     leaves: bool = False
     runs: bool = True
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,9 @@ def objection(wish: Wish, host: Candidate) -> str | None:
         "disabled": host.disabled,
         "paused": host.paused,
         "cleaning up after this machine": host.name in wish.barred,
+        "cannot take machines that run": wish.live and LIVE not in host.capabilities,
         "cannot move disks": wish.disk_host is not None
+        and not wish.live
         and not here
         and not (wish.disk_moves and "move" in host.capabilities),
         "not enough vCPUs": wish.runs and host.free_vcpus < wish.vcpus,

@@ -10,7 +10,7 @@ from conductor.db.models import Action, Host, Image, Instance, Step
 from conductor.db.statements import There
 from conductor.orders import work_order
 from conductor.turn import Turn
-from paddock.actions import CLEANING, LAUNCHING
+from paddock.actions import CLEANING, LAUNCHING, StepKind
 from paddock.errors import StepRefused
 from paddock.records import Progress, StepRef, WorkOrder
 
@@ -70,6 +70,8 @@ def _begin(
             generation=instance.generation + moves,
             disk_host=instance.disk_host or step.host,
         )
+    elif step.kind == StepKind.SEND:
+        turn.alter(instance, {"busy": action.id}, last_action=action.id)
     elif step.kind not in CLEANING:
         facts.append(There(Instance, {"id": instance.id, "busy": action.id}))
     turn.alter(

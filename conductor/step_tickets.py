@@ -9,7 +9,7 @@ from conductor.agents import refuse_revoked, speaking
 from conductor.db.models import Action, Host, Instance, Step
 from conductor.orders import images
 from conductor.turn import Turn
-from paddock.actions import LAUNCHING, StepKind
+from paddock.actions import EQUIPPED, StepKind
 from paddock.errors import NotFound
 from paddock.records import DiskRef, ImageSpec
 
@@ -18,7 +18,7 @@ SECRET_BYTES = 24
 
 def draw(kind: str) -> str | None:
     """A secret for a step that begins; None for one that reads nothing from elsewhere."""
-    needs = kind in LAUNCHING or kind == StepKind.FETCH
+    needs = kind in EQUIPPED or kind == StepKind.FETCH
     return secrets.token_urlsafe(SECRET_BYTES) if needs else None
 
 
@@ -29,7 +29,7 @@ def open_image(turn: Turn, ticket: str, checksum: str) -> ImageSpec:
     :raises Forbidden: the step's host is revoked
     """
     step = _running(turn, ticket)
-    if step is not None and step.kind in LAUNCHING:
+    if step is not None and step.kind in EQUIPPED:
         action, instance = turn.get(Action, step.action_id), turn.get(Instance, step.instance_id)
         for image in images(turn, action, instance) if action and instance else ():
             if image.checksum == checksum:

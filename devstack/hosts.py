@@ -40,6 +40,24 @@ OPEN = """\
 listen_tls = 0
 listen_tcp = 1
 auth_tcp = "none\""""
+AMONG_HOSTS = """\
+listen_tls = 1
+listen_tcp = 0
+auth_tls = "none"
+key_file = "{pki}/server-key.pem"
+cert_file = "{pki}/server-cert.pem"
+ca_file = "{pki}/ca-cert.pem"
+tls_allowed_dn_list = ["CN=*,OU=host,O=*", "O=*,OU=host,CN=*"]"""
+MIGRATION_CONF = """\
+default_tls_x509_cert_dir = "{pki}"
+default_tls_x509_verify = 1
+"""
+PKI = {
+    "cacert.pem": ("cacert.pem", "ca-cert.pem"),
+    "cert.pem": ("clientcert.pem", "client-cert.pem", "server-cert.pem"),
+    "key.pem": ("clientkey.pem", "client-key.pem", "server-key.pem"),
+}
+"""A host's own files, and the names by which libvirt and QEMU look for them."""
 QEMU_CONF = """\
 user = "root"
 group = "root"
@@ -66,6 +84,8 @@ class HostNet:
     :param certificates: gives each host its own, for its agent.
     :param remote: whether the libvirtds also listen on plain TCP, for tests that meddle with them:
         every user of this machine commands such a one.
+    :param live: whether hosts with a certificate command each other's libvirtd, over TLS, which
+        handing guests over needs.
     """
 
     def __init__(
@@ -76,6 +96,7 @@ class HostNet:
         certificates: "Certificates | None" = None,
         *,
         remote: bool = False,
+        live: bool = False,
     ) -> None:
         if not 1 <= size <= network.MOST_HOSTS:
             raise ValueError(f"the number of hosts must be 1 to {network.MOST_HOSTS}, not {size}")
@@ -84,6 +105,7 @@ class HostNet:
         self.registry = registry or Registry(self.directory)
         self.certificates = certificates
         self.remote = remote
+        self.live = live and certificates is not None
         self.prefix = network.prefix(self.directory)
         self.control_bridge = f"{self.prefix}c"
         self.data_bridge = f"{self.prefix}d"
@@ -170,6 +192,11 @@ class Host:
         return made.of("host", self.name, self.address) if made else None
 
     @property
+    def migration_pki(self) -> Path:
+        """The directory of the same certificate under the names that libvirt and QEMU want."""
+        return self.directory / "pki"
+
+    @property
     def data_address(self) -> str:
         """The address that its own bridge towards the guests may have."""
         return self.net.plan.data(self.number)
@@ -200,7 +227,7 @@ class Host:
         """Start this host's libvirtd if it is not running."""
         if record := self.registry.find(f"libvirtd-{self.name}"):
             return record
-        listen = ["--listen"] if self.net.remote else []
+        listen = ["--listen"] if self.net.remote or self.net.live else []
         return self.spawn("libvirtd", ["libvirtd", *listen, "-p", "/run/libvirt/libvirtd.pid"])
 
     def wait_ready(self, timeout: float = READY_SECONDS) -> None:
@@ -277,11 +304,27 @@ class Host:
         self.machine_id_file.write_text(f"{identity.hex}\n")
         etc = self.directory / "etc"
         (etc / "libvirtd.conf").write_text(
-            LIBVIRTD_CONF.format(
-                listen=OPEN if self.net.remote else CLOSED, address=self.address, uuid=identity
-            )
+            LIBVIRTD_CONF.format(listen=self._listen(), address=self.address, uuid=identity)
         )
-        (etc / "qemu.conf").write_text(QEMU_CONF.format(address=self.address))
+        qemu = QEMU_CONF.format(address=self.address)
+        if self.net.live:
+            self._name_certificate()
+            qemu += MIGRATION_CONF.format(pki=self.migration_pki)
+        (etc / "qemu.conf").write_text(qemu)
+
+    def _listen(self) -> str:
+        if self.net.live:
+            return AMONG_HOSTS.format(pki=self.migration_pki)
+        return OPEN if self.net.remote else CLOSED
+
+    def _name_certificate(self) -> None:
+        assert self.certificate is not None
+        self.migration_pki.mkdir(mode=0o700, exist_ok=True)
+        for own, names in PKI.items():
+            for name in names:
+                link = self.migration_pki / name
+                link.unlink(missing_ok=True)
+                link.symlink_to(self.certificate / own)
 
     def _start_holder(self) -> None:
         ready = self.directory / "ready"

@@ -10,7 +10,7 @@ from devstack.database import Postgres
 from devstack.guest.build import build
 from devstack.guest.tools import BuildError
 from devstack.hosts import Host, HostNet
-from devstack.place import Place, StackFailed, api_port, program, zone
+from devstack.place import Place, StackFailed, api_port, live_migration, program, zone
 from devstack.preparation import GuestNetwork
 from devstack.processes import Registry
 from devstack.say import say, step
@@ -36,7 +36,9 @@ class Multihost:
         self.size = size
         self.registry = Registry(place.directory)
         self.certificates = Certificates(place.certificates)
-        self.net = HostNet(place.directory, size, self.registry, self.certificates)
+        self.net = HostNet(
+            place.directory, size, self.registry, self.certificates, live=live_migration()
+        )
 
     def start(self) -> None:
         """Start all that is not running yet, and wait until every host has sent a heartbeat.
@@ -133,6 +135,7 @@ class Multihost:
                 "image_ca": self.certificates.ca,
                 "address": host.address,
                 "pki_path": host.certificate,
+                "live_migration": self.net.live,
                 "memory_mb": (machine_mb - CONTROL_MEMORY_MB) // self.size,
                 "reserved_memory_mb": 0,
             },
@@ -141,6 +144,7 @@ class Multihost:
                 "network": "bridge",
                 "bridge": "brdata",
                 "uplink": host.data_interface,
+                "migration_pki_path": host.migration_pki,
                 "bridge_address": f"{host.data_address}/24",
             },
         }

@@ -10,6 +10,7 @@ API_ADDRESS = "127.0.0.1"
 API_PORT = 8774
 PORT = "PADDOCK_API_PORT"
 FORCED = "PADDOCK_HYPERVISOR"
+LIVE_MIGRATION = "PADDOCK_LIVE_MIGRATION"
 
 
 class StackFailed(RuntimeError):
@@ -83,6 +84,11 @@ def written(path: Path) -> str:
     """The path as somebody in the current directory would write it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def live_migration() -> bool:
+    """Whether the hosts of a multihost cloud are to hand running guests over to each other."""
+    return os.environ.get(LIVE_MIGRATION) == "1"
 
 
 def api_port() -> int:

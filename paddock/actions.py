@@ -60,6 +60,9 @@ class StepKind(enum.StrEnum):
 
     LAUNCH = "launch"
     FETCH = "fetch"
+    RECEIVE = "receive"
+    SEND = "send"
+    ARRIVE = "arrive"
     DISCARD = "discard"
     POWER_OFF = "power_off"
     STOP = "stop"
@@ -74,7 +77,10 @@ class StepKind(enum.StrEnum):
 LAUNCHING = frozenset({StepKind.LAUNCH, StepKind.RESUME, StepKind.REBOOT})
 """Steps that may launch a guest: their start moves the instance to their host."""
 
-MOVING = frozenset({StepKind.FETCH})
+EQUIPPED = LAUNCHING | {StepKind.RECEIVE}
+"""Steps that are told a guest's ports, and how it boots."""
+
+MOVING = frozenset({StepKind.FETCH, StepKind.SEND})
 """Steps that move data: they have worker slots of their own."""
 
 CLEANING = frozenset({StepKind.DISCARD, StepKind.DESTROY})
@@ -138,6 +144,9 @@ _ROWS = (
     Action("migrate", "migrate", _states(_S.STOPPED, _S.POWERED_OFF), "resize_migrating", None,
            None, None, (_K.POWER_OFF, _K.FETCH, _K.DISCARD),
            "os_compute_api:os-migrate-server:migrate", "move", deadline=180),
+    Action("os-migrateLive", "live-migration", _states(_S.ACTIVE), "migrating", None, None, None,
+           (_K.RECEIVE, _K.SEND, _K.ARRIVE, _K.DISCARD),
+           "os_compute_api:os-migrate-server:migrate_live", "live_migration", deadline=180),
     Action("os-stop", "stop", _states(_S.ACTIVE, _S.ERROR), "powering-off", _S.STOPPED,
            PowerState.SHUTDOWN, None, (_K.STOP,), f"{_SERVERS}:stop", deadline=180),
     Action("os-start", "start", _states(_S.STOPPED), "powering-on", _S.ACTIVE,
@@ -233,6 +242,7 @@ TASKS_SHOWN = {
     "rebooting": "REBOOT",
     "rebooting_hard": "HARD_REBOOT",
     "resize_migrating": "RESIZE",
+    "migrating": "MIGRATING",
 }
 """task_states that show over the states of a machine that is or was up."""
 _COVERED = (

@@ -46,6 +46,7 @@ CONTRACT = Contract(
             "open_image", "ImageSpec.ticket", "ImageSpec.size", "open_disk", "DiskSource.ticket",
         ),
         "1.2": ("list_drains", "get_drains", "create_drains", "steer_drain"),
+        "1.3": ("HostFacts.landing", "WorkOrder.landing"),
     }
 )  # fmt: skip
 """What each version added: methods, arguments of older methods, fields of older records."""

@@ -141,6 +141,17 @@ COMPUTE = [
     cfg.PortOpt("disk_port", default=16516,
                 help="Port of the address at which this host gives its disks to hosts that fetch "
                      "one, over TLS."),
+    cfg.BoolOpt("live_migration", default=False,
+                help="Whether guests come to this host and leave it while they run. Hosts that "
+                     "allow it command each other's hypervisors: see docs/security.md."),
+    cfg.IntOpt("live_migration_downtime", default=300, min=1,
+               help="Milliseconds that a guest may stand still when it is handed over."),
+    cfg.FloatOpt("live_migration_timeout", default=600.0, min=0,
+                 help="Seconds after which live_migration_timeout_action is taken; 0 for never."),
+    cfg.StrOpt("live_migration_timeout_action", default="abort", choices=[
+        ("abort", "the guest stays where it is"),
+        ("force-complete", "the guest stands still until it was handed over")],
+        help="What becomes of a guest whose handing over takes too long."),
     cfg.IntOpt("reserved_memory_mb", default=512, min=0, help="MiB not given to guests."),
     cfg.IntOpt("reserved_disk_gb", default=1, min=0, help="GiB not given to guests."),
     cfg.IntOpt("vcpus", min=1, help="Processors to offer, where other than the host's."),
@@ -162,6 +173,9 @@ LIBVIRT = [
     cfg.StrOpt("bridge_address", help="This host's own address on the guests' network, with "
                                       "prefix: 10.99.0.2/24."),
     cfg.StrOpt("gateway", help="Router that guests on the bridge are told; none by default."),
+    cfg.StrOpt("migration_pki_path",
+               help="Directory with cacert.pem, clientcert.pem and clientkey.pem, which this "
+                    "host's libvirtd shows to others' when it hands guests over."),
     cfg.FloatOpt("call_timeout", default=30.0, min=1,
                  help="Seconds after which a hypervisor call counts as hung."),
 ]  # fmt: skip

@@ -61,6 +61,18 @@ VERBS: dict[str, Verb] = {
         Verb("migrate", record({"host": nullable(HOST), "availability_zone": nullable(ZONE)},
                                type=["object", "null"], description="null or an object with host "
                                "or availability_zone"), "migrate"),
+        Verb("os-migrateLive", record(
+            {
+                "host": nullable(HOST),
+                "block_migration": {
+                    "type": ["boolean", "string"], "pattern": rf"^auto{END}",
+                    "description": "auto, true or false",
+                },
+                "disk_over_commit": {"type": "boolean", "description": "true or false"},
+                "force": {"type": "boolean", "description": "true or false"},
+            },
+            ("host", "block_migration"),
+        ), "os-migrateLive"),
         Verb("reboot", record({"type": one_of("SOFT", "HARD", "soft", "hard")},
                               ("type",)), "reboot"),
         Verb("lock", record({"locked_reason": nullable(REASON)}, type=["object", "null"],

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, ClassVar
 
 from paddock.actions import Seen
-from paddock.records import DiskSource, Found, GuestSpec, HostFacts
+from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Landing
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,34 @@ class DiskMover(abc.ABC):
         """A guest's disk here, to be read for another host. HypervisorError when there is none."""
 
 
-CAPABILITIES: tuple[type[Pausable] | type[Suspendable] | type[DiskMover], ...] = (
-    Pausable,
-    Suspendable,
-    DiskMover,
-)
+class LiveMigratable(abc.ABC):
+    """A guest can go to another host, or come from one, while it runs."""
+
+    name: ClassVar[str] = "live_migration"
+
+    @abc.abstractmethod
+    def receive(self, guest: GuestSpec, generation: int, work: Work) -> None:
+        """Have all here that a guest needs which comes running: room for its disk under
+        ``generation``, its network, what it boots."""
+
+    @abc.abstractmethod
+    def send(self, guest: GuestSpec, landing: Landing, launch: Launch) -> None:
+        """Have the guest running there, on a disk of ``launch.disk_generation`` with the
+        generation after its own, and nothing of it here but its disk.
+
+        Nothing here: it was sent before. Raising anything but GuestHung, it says that the sending
+        has ended for good, and the guest was not handed over if it runs here. ``may_launch`` is
+        called last, right before the sending begins.
+        """
+
+    @abc.abstractmethod
+    def arrive(self, guest: GuestSpec) -> None:
+        """See that the guest has come with its generation; GuestGone when it has not."""
+
+
+CAPABILITIES: tuple[
+    type[Pausable] | type[Suspendable] | type[DiskMover] | type[LiveMigratable], ...
+] = (Pausable, Suspendable, DiskMover, LiveMigratable)
 
 
 def capabilities_of(driver: Driver) -> list[str]:

@@ -22,6 +22,7 @@ from compute_agent.drivers.base import (
     DiskMover,
     Driver,
     Launch,
+    LiveMigratable,
     Pausable,
     Suspendable,
     Work,
@@ -29,10 +30,11 @@ from compute_agent.drivers.base import (
 )
 from compute_agent.drivers.fake_control import FakeControl
 from compute_agent.drivers.fake_guest import FakeGuest, GuestFiles, boot
+from compute_agent.drivers.fake_move import hand_over, needs_handing_over
 from compute_agent.images import image_cache
 from paddock.actions import Seen
 from paddock.errors import GuestGone, HypervisorError
-from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Resources
+from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Landing, Resources
 
 VCPUS = 16
 MEMORY_MB = 32768
@@ -41,7 +43,7 @@ CONSOLE_BYTES = 1024**2
 TICK = 0.05
 
 
-class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
+class FakeDriver(Driver, Pausable, Suspendable, DiskMover, LiveMigratable):
     """The fake hypervisor of one host.
 
     :param conf: ``state_path`` is where its guests, disks and orders lie; ``fake.delay`` is how
@@ -52,6 +54,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
         root = Path(conf.state_path).resolve() / "fake"
         self._images = image_cache(conf, root / "images")
         self._conf = conf
+        self._root = root
         self._guests = GuestFiles(root / "guests")
         self._disks = DiskStore(root / "disks", self._images)
         self._sources = disk_sources(conf, self._disks)
@@ -75,6 +78,8 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
         compute, lacks = self._conf.compute, set(self.control.orders().lacks)
         store = store_uri(self._conf, self._disks.root)
         lacks |= {"" if store else DiskMover.name}
+        live = compute.live_migration and store.startswith("file:")
+        lacks |= {"" if live else LiveMigratable.name}
         return HostFacts(
             resources=Resources(
                 vcpus=compute.vcpus or VCPUS,
@@ -88,6 +93,7 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
             uptime=int(float(Path("/proc/uptime").read_text().split()[0])),
             address=compute.address,
             store=store,
+            landing=str(self._root) if live else "",
         )
 
     def found(self) -> list[Found]:
@@ -215,6 +221,24 @@ class FakeDriver(Driver, Pausable, Suspendable, DiskMover):
         """See the base."""
         self._behave("open_disk", instance_id)
         return self._disks.open(instance_id, generation)
+
+    def receive(self, guest: GuestSpec, generation: int, work: Work) -> None:
+        """See the base."""
+        self._behave("receive", guest.id, work)
+        self._disks.create_from_image(guest.id, generation, None, guest.disk_gb, work)
+
+    def send(self, guest: GuestSpec, landing: Landing, launch: Launch) -> None:
+        """See the base. The other host's directory is on this machine."""
+        self._behave("send", guest.id, launch.work)
+        there = Path(landing.directory)
+        if needs_handing_over(self._guests, GuestFiles(there / "guests"), guest.id):
+            hand_over(self._guests, self._disks, there, guest.id, launch)
+
+    def arrive(self, guest: GuestSpec) -> None:
+        """See the base."""
+        self._behave("arrive", guest.id)
+        if self._guest(guest.id).generation != guest.generation:
+            raise GuestGone(f"The guest {guest.id} has not come.")
 
     def happen(self, instance_id: str, seen: Seen) -> None:
         """Let a guest change by itself (shut down from inside, crash), as a hypervisor tells."""

@@ -10,9 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from compute_agent.drivers.base import DiskMover, Driver, Pausable, Suspendable
+from compute_agent.drivers.base import (
+    DiskMover,
+    Driver,
+    LiveMigratable,
+    Pausable,
+    Suspendable,
+)
 from compute_agent.job import Job
-from compute_agent.workers import disk, power, stillness
+from compute_agent.workers import disk, live, power, stillness
 from paddock.actions import StepKind
 from paddock.errors import Unsupported
 
@@ -47,5 +53,8 @@ WORKERS: dict[StepKind, Worker[Any]] = {
     StepKind.SUSPEND: Worker(stillness.suspend, Suspendable),
     StepKind.RESUME: Worker(stillness.resume, Suspendable),
     StepKind.FETCH: Worker(disk.fetch, DiskMover),
+    StepKind.RECEIVE: Worker(live.receive, LiveMigratable),
+    StepKind.SEND: Worker(live.send, LiveMigratable),
+    StepKind.ARRIVE: Worker(live.arrive, LiveMigratable),
     StepKind.DISCARD: Worker(disk.discard, Driver),
 }

@@ -373,8 +373,8 @@ class Leftover(Base):
     """What could not be undone on a host, settled when it reconciles.
 
     ``kind``: ``disk`` (a copy below ``generation`` to remove), ``guest`` (one that may run there;
-    the instance may launch nowhere else until it is settled) or ``instance`` (all of a deleted
-    one).
+    the instance may launch nowhere else until it is settled), ``arrival`` (one that may have come
+    there live; only deletion goes on until it is settled) or ``instance`` (all of a deleted one).
     """
 
     __tablename__ = "leftovers"

@@ -31,6 +31,8 @@ class HostFacts(Record, frozen=True, kw_only=True):
     :ivar uptime: seconds since the host started
     :ivar address: the host's address for other hosts
     :ivar store: URI of the host's disks, as another host's mover opens it
+    :ivar landing: directory below which guests that come running find their files; empty where
+        none may come
     :ivar extra: figures for people, such as the processor's model
     """
 
@@ -43,6 +45,7 @@ class HostFacts(Record, frozen=True, kw_only=True):
     uptime: int = 0
     address: str = ""
     store: str = ""
+    landing: str = ""
     extra: dict[str, Any] = {}
 
 
@@ -194,6 +197,15 @@ class DiskSource(Record, frozen=True, kw_only=True):
     ticket: str = ""
 
 
+class Landing(Record, frozen=True, kw_only=True):
+    """Where a guest goes that is sent: the host, its address for other hosts, and the directory
+    below which it finds its files there."""
+
+    host: str
+    address: str
+    directory: str
+
+
 class DiskRef(Record, frozen=True, kw_only=True):
     """Names a disk on the host that is told."""
 
@@ -217,6 +229,7 @@ class WorkOrder(Record, frozen=True, kw_only=True):
     :ivar params: the user's, checked in accept
     :ivar disk_generation: the generation in the name of the disk's file on this host
     :ivar source: for ``fetch``
+    :ivar landing: for ``send``
     """
 
     step_id: str
@@ -229,6 +242,7 @@ class WorkOrder(Record, frozen=True, kw_only=True):
     guest: GuestSpec
     disk_generation: int
     source: DiskSource | None = None
+    landing: Landing | None = None
 
 
 class Outcome(Record, frozen=True, kw_only=True):

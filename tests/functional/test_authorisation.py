@@ -23,7 +23,7 @@ from tests.fixtures.cloud import LATEST, Client, Cloud, credentials, wait_for
 
 CALLERS = ("none", "broken", "expired", "disabled", "reader", "member", "other", "admin")
 TABLE: dict[str, str] = yaml.safe_load(Path(__file__).with_name("authorisation.yaml").read_text())
-POOL = 41
+POOL = 42
 """Servers of the demo project that are changed, one by each caller who may."""
 BEFORE = {"vm-poweron": "vm-poweroff", "os-start": "os-stop", "unpause": "pause",
           "migrate": "vm-poweroff", "resume": "suspend"}  # fmt: skip
@@ -49,6 +49,7 @@ BODIES: dict[str, Any] = {
     "os-host-update": {"maintenance_mode": "disable"},
     "aggregate-update": {"aggregate": {"name": "changed"}},
     "reboot": {"reboot": {"type": "HARD"}},
+    "os-migrateLive": {"os-migrateLive": {"host": None, "block_migration": "auto"}},
     "os-resetState": {"os-resetState": {"state": "active"}},
     "os-getConsoleOutput": {"os-getConsoleOutput": {}},
     "PAUSE": {"PAUSE": {}},

@@ -10,6 +10,7 @@ from compute_agent.drivers.base import (
     DiskMover,
     Driver,
     Launch,
+    LiveMigratable,
     Pausable,
     Suspendable,
     Work,
@@ -17,13 +18,16 @@ from compute_agent.drivers.base import (
 )
 from paddock.actions import Seen
 from paddock.errors import GuestGone, GuestHung, HypervisorError
-from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Resources
+from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Landing, Resources
 from tests.simulation.machines import ALIVE, Domain, Machine, Start, World
 from tests.simulation.scheduler import Process, Scheduler
+from tests.simulation.sending import Sending
 from tests.simulation.trouble import LONGEST_BOOT
 
 PATIENCE = 3.0
 PIECES = 4
+NOTHING = -1
+"""What is in a disk that waits for its content."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -39,7 +43,7 @@ def _worked(method: F) -> F:
     return work  # type: ignore[return-value]
 
 
-class SimDriver(Driver, Pausable, Suspendable, DiskMover):
+class SimDriver(Driver, Pausable, Suspendable, DiskMover, LiveMigratable):
     """One agent process's line to its machine's hypervisor.
 
     :param trouble: decides how each call goes: seconds that it takes, and whether it fails
@@ -86,6 +90,8 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
     def seen(self, instance_id: str) -> Seen:
         """See the base."""
         self._wait("seen")
+        if instance_id in self._machine.sending:
+            raise GuestHung(f"The guest {instance_id} is on its way.")
         return self._machine.seen(instance_id)
 
     def launched_by(self, instance_id: str) -> str | None:
@@ -237,6 +243,7 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
     def unpause(self, instance_id: str) -> None:
         """See the base."""
         self._wait("unpause")
+        self._world.unpause(self._machine, instance_id)
         self._move(instance_id, (Seen.PAUSED,), Seen.RUNNING)
 
     @_worked
@@ -285,6 +292,68 @@ class SimDriver(Driver, Pausable, Suspendable, DiskMover):
         assert content is not None
         self._machine.disks.setdefault(guest.id, {})[generation] = content
         self._trouble.after(self._machine, "fetch")
+
+    @_worked
+    def receive(self, guest: GuestSpec, generation: int, work: Work) -> None:
+        """See the base."""
+        self._wait("receive", work)
+        self._machine.disks.setdefault(guest.id, {}).setdefault(generation, NOTHING)
+        self._trouble.after(self._machine, "receive")
+
+    @_worked
+    def send(self, guest: GuestSpec, landing: Landing, launch: Launch) -> None:
+        """See the base."""
+        self._wait("send", launch.work)
+        self._end_sending(guest.id)
+        domain = self._machine.domains.get(guest.id)
+        if domain is None:
+            return
+        if domain.seen is not Seen.RUNNING:
+            raise GuestGone(f"The guest {guest.id} is {domain.seen}.")
+        launch.may_launch()
+        sending = self._begin_sending(guest, landing, launch)
+        try:
+            while guest.id in self._machine.sending:
+                launch.work.check()
+                launch.work.progress(sending.done, 400)
+                self._scheduler.sleep(0.2)
+        except HypervisorError:
+            self._end_sending(guest.id)
+            raise
+        self._check_power()
+        if sending.error:
+            raise HypervisorError(f"The guest {guest.id} was not sent: {sending.error}.")
+        self._trouble.after(self._machine, "send")
+
+    def _begin_sending(self, guest: GuestSpec, landing: Landing, launch: Launch) -> Sending:
+        machine, trouble = self._machine, self._trouble
+        there = self._world.machines[landing.host]
+        sending = Sending(
+            self._scheduler, self._world, machine, there, guest, launch.action_id,
+            launch.disk_generation, lambda: bool(trouble.reaches(machine, there)),
+            lambda: float(trouble.sending()),
+        )  # fmt: skip
+        sending.begin()
+        return sending
+
+    def _end_sending(self, key: str) -> None:
+        """Have what a worker or a former agent began ended, which takes a moment."""
+        end = self._scheduler.clock() + PATIENCE
+        while (sending := self._machine.sending.get(key)) is not None:
+            sending.cancelled = True
+            if self._scheduler.clock() > end:
+                raise GuestHung(f"The guest {key} is still on its way.")
+            self._scheduler.sleep(0.1)
+
+    @_worked
+    def arrive(self, guest: GuestSpec) -> None:
+        """See the base."""
+        self._wait("arrive")
+        domain = self._machine.domains.get(guest.id)
+        came = domain is not None and domain.generation == guest.generation
+        if not came or guest.id in self._machine.coming:
+            raise GuestGone(f"The guest {guest.id} has not come.")
+        self._trouble.after(self._machine, "arrive")
 
     def _move(self, key: str, before: tuple[Seen, ...], after: Seen) -> None:
         domain = self._machine.domains.get(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from compute_agent.drivers.base import Launch
 from paddock.actions import Seen
@@ -49,6 +50,7 @@ class Machine:
     """A host: domains, disks as generation → what was written last, and files.
 
     :ivar powered: whether it has power
+    :ivar sending, coming: guests on their way to another machine, and from one
     :ivar starting: guests that the hypervisor is about to have running, whoever asked for it
     """
 
@@ -59,6 +61,8 @@ class Machine:
     disk: Disk = field(default_factory=Disk)
     powered: bool = True
     starting: dict[str, Start] = field(default_factory=dict)
+    sending: dict[str, Any] = field(default_factory=dict)
+    coming: set[str] = field(default_factory=set)
     locked_by: Process | None = None
     offset: float = 0.0
     rate: float = 1.0
@@ -82,7 +86,7 @@ class Machine:
             launched_by=domain.launched_by if domain else None,
             seen=domain.seen if domain else Seen.GONE,
             disks=sorted(self.disks.get(key, {})),
-            worked_on=key in self.starting,
+            worked_on=key in self.starting or key in self.coming,
         )
 
     def happen(self, key: str, seen: Seen) -> None:
@@ -91,6 +95,10 @@ class Machine:
         if seen not in ALIVE:
             domain.ended_by = "itself"
         domain.seen = seen
+        self.tell(key, seen)
+
+    def tell(self, key: str, seen: Seen) -> None:
+        """The hypervisor tells whoever listens."""
         for process, tell in self.on_change.items():
             if process.alive:
                 tell(key, seen)
@@ -99,6 +107,10 @@ class Machine:
         """All guests end at once."""
         self.powered = False
         self.starting.clear()
+        self.sending.clear()
+        for key in self.coming:
+            self.domains.pop(key, None)
+        self.coming.clear()
         for domain in self.domains.values():
             if domain.seen in ALIVE:
                 domain.seen, domain.ended_by = Seen.CRASHED, "itself"
@@ -163,6 +175,17 @@ class World:
             if homes[key] != machine.name:
                 there = self.machines[homes[key]].disks.get(key, {})
                 self._given_up[key] = max(there.values(), default=0)
+
+    def check_alone(self, key: str, *pair: Machine) -> None:
+        """See that a guest which is handed over between two machines is on no third."""
+        for other in self.machines.values():
+            if other not in pair and other.seen(key) in ALIVE:
+                self.wrongs.append(f"{key[:4]} goes to {pair[1].name} and runs on {other.name}")
+
+    def unpause(self, machine: Machine, key: str) -> None:
+        """See that a guest may go on."""
+        if machine.seen(key) is Seen.PAUSED:
+            self._check_place(machine, key)
 
     def _check_place(self, machine: Machine, key: str) -> None:
         for other in self.machines.values():

@@ -62,7 +62,7 @@ MUTATIONS = (
              p.unknown_actions, 9),
     # --- start
     Mutation("start by an old process", "start: the epoch is the host's newest",
-             p.one(conductor.start, "speaking", p.anybody), 205),
+             p.one(conductor.start, "speaking", p.anybody), 200),
     Mutation("any attempt starts", "start: only if the row names this attempt",
              p.any_attempt_starts, 589),
     Mutation("start on a silent host", "start: the host is up", p.start_anywhere, 113),
@@ -89,7 +89,7 @@ MUTATIONS = (
     Mutation("late outcomes unseen", "a finish that comes too late is applied as an observation",
              p.one(conductor.observations, "observe_late", lambda *_: False), 57),
     Mutation("old looks count", "an observation changes nothing after a later action",
-             p.one(conductor.observations, "_is_last", lambda _: sa.true()), 21),
+             p.one(conductor.observations, "_is_last", lambda _: sa.true()), 257),
     # --- heartbeat
     Mutation("heartbeats of an old process", "heartbeat: older epochs are refused",
              p.old_beats, 302),
@@ -117,7 +117,7 @@ MUTATIONS = (
     Mutation("any progress", "progress moves a deadline only when bytes grew", p.any_progress, 631),
     Mutation("no hard limit", "progress moves a deadline up to a hard limit",
              p.no_hard_limit, 1012),
-    Mutation("endless attempts", "at most 3 attempts", p.endless_attempts, 205),
+    Mutation("endless attempts", "at most 3 attempts", p.endless_attempts, 536),
     Mutation("no fence after a lost launch", "after an overdue launch the instance may run "
              "nowhere else until its host has reported", p.kinds_unleft("guest"), 92),
     # --- delete
@@ -143,7 +143,7 @@ MUTATIONS = (
              p.up_at_once, 135),
     # --- reconcile
     Mutation("busy ones judged", "reconcile touches nothing of an instance with a live action",
-             p.busy_judged, 407),
+             p.busy_judged, 181),
     Mutation("workers unseen", "nothing is settled of an instance that is worked on",
              a.workers_unseen, 2959),
     Mutation("bold reconciler", "a removal takes the instance's slot",
@@ -153,7 +153,9 @@ MUTATIONS = (
     Mutation("judged once", "what stays beside an old copy is judged when that is gone",
              p.judged_once, 20539),
     Mutation("wrong keeper", "who keeps the machine is one table", p.wrong_keeper, 129),
-    Mutation("stopped for good", "a drain starts what it stopped", p.stopped_for_good, 717),
+    Mutation("wrong live keeper", "a machine that was handed over is the target's",
+             p.wrong_live_keeper, 197),
+    Mutation("stopped for good", "a drain starts what it stopped", p.stopped_for_good, 181),
     Mutation("copies forgotten", "what cannot be undone now is a leftover",
              p.kinds_unleft("disk"), 129),
     Mutation("leftovers bar nobody", "a host with leftovers cannot receive the instance",

@@ -13,6 +13,7 @@ import conductor.checks
 import conductor.deletion
 import conductor.drain_moves
 import conductor.finish
+import conductor.keeper
 import conductor.liveness
 import conductor.reaper
 import conductor.reconcile
@@ -330,8 +331,13 @@ def stopped_for_good() -> list[Patch]:
 
 
 def wrong_keeper() -> list[Patch]:
-    keeper = dict(conductor.reconcile.KEEPER) | {("disk", "guest"): "source"}
-    return [(conductor.reconcile, "KEEPER", keeper)]
+    table = conductor.keeper.KEEPER | {("launch", "disk", "guest"): "source"}
+    return [(conductor.keeper, "KEEPER", table)]
+
+
+def wrong_live_keeper() -> list[Patch]:
+    table = conductor.keeper.KEEPER | {("live", "disk", "guest"): "source"}
+    return [(conductor.keeper, "KEEPER", table)]
 
 
 def one(kind: Any, name: str, value: Any) -> Callable[[], list[Patch]]:

@@ -17,9 +17,18 @@ EMPHASES: dict[str, dict[str, float]] = {
     "still": {"pause": 3, "unpause": 3, "suspend": 4, "resume": 4},
     "reboot": {"reboot-hard": 4, "reboot-soft": 4, "os-stop": 2, "os-start": 3},
 }
-MIGRATING = {"migrate": 8, "os-stop": 3, "vm-poweroff": 3, "os-start": 3, "vm-poweron": 3}
+MIGRATING = {
+    "migrate": 8,
+    "os-migrateLive": 14,
+    "os-stop": 3,
+    "vm-poweroff": 3,
+    "os-start": 3,
+    "vm-poweron": 3,
+}
 """Every eighth schedule's emphasis, whatever else is in it: those of the others stay as they are,
 and with them the seeds that notice mutations."""
+LIVE = "os-migrateLive"
+FATES = ("slow", "hang", "crash", "crash after", "fail after", "power", "cut", "freeze", "delete")
 FAULTS = {
     "crash agent": 6,
     "fuse agent": 8,
@@ -124,8 +133,24 @@ def _with_moves(plan: Plan, seed: int) -> Plan:
     wanted += ["steer"] * source.choice([0, 1, 1, 2, 3]) if wanted else []
     moments = [begin, *(source.uniform(begin, plan.length) for _ in wanted)]
     more = [Item(at, what, source.getrandbits(32)) for at, what in zip(moments, wanted)]  # noqa: B905
+    more += _sent(source, plan.length)
     items = tuple(sorted([*plan.items, *more], key=lambda item: item.at))
-    return replace(plan, emphasis="migrate", items=items)
+    start = source.choice([plan.start, "active", "moved"]) if not plan.story else plan.start
+    return replace(plan, emphasis="migrate", items=items, start=start)
+
+
+def _sent(source: random.Random, length: float) -> list[Item]:
+    """Machines are moved while they run, and something befalls one of the two hosts meanwhile."""
+    begin = source.uniform(0.0, length / 2)
+    told = [(begin, "ask", LIVE)]
+    if source.random() < 0.7:
+        call = source.choice(["send", "send", "send", "arrive", "receive"])
+        told.append((0.0, "trap", f"{call}:{source.choice(FATES)}"))
+    if source.random() < 0.6:
+        fault = source.choice(["cut host", "crash agent", "power", "freeze agent", "fuse agent"])
+        told.append((begin + source.uniform(0.2, 4.0), fault, source.choice(["home", "other"])))
+    told += [(source.uniform(begin, length), "ask", source.choice([LIVE, "", "delete"]))]
+    return [Item(at, what, source.getrandbits(32), chosen) for at, what, chosen in told]
 
 
 def _with_story(source: random.Random, plan: Plan) -> Plan:

@@ -11,7 +11,7 @@ from tests.simulation.machines import Machine
 from tests.simulation.scheduler import Process, Scheduler
 from tests.simulation.traps import Trap, Traps
 
-QUICK = frozenset({"facts", "found", "seen", "connect", "define"})
+QUICK = frozenset({"facts", "found", "seen", "connect", "define", "arrive"})
 HUNG_SECONDS = 25.0
 HUNG_BOOT = 14.0
 LONGEST_BOOT = 1.5
@@ -110,6 +110,10 @@ class Trouble:
             if trap.fate == "hang":
                 return HUNG_BOOT
             return min(self._spring(machine, "boot", trap)[0], LONGEST_BOOT)
+        return self._random.random() * min(self.rates.slow, LONGEST_BOOT)
+
+    def sending(self) -> float:
+        """Seconds that a phase of handing a guest over takes."""
         return self._random.random() * min(self.rates.slow, LONGEST_BOOT)
 
     def shutting_down(self, wait: float) -> float:

@@ -19,7 +19,8 @@ from tests.simulation.plan import EMPHASES, MIGRATING
 TRIES = 4
 ODD = ("os-resetState", "delete", "lock", "unlock")
 MIGRATE = "migrate"
-FOR_ADMINISTRATORS = (*ODD, MIGRATE)
+MIGRATIONS = (MIGRATE, "os-migrateLive")
+FOR_ADMINISTRATORS = (*ODD, *MIGRATIONS)
 STATE = "SELECT vm_state, zone FROM instances WHERE id = ?"
 MOVE = "move"
 """Asks to power on in another zone."""
@@ -45,7 +46,7 @@ class Users:
         self._image, self._flavor = parts
         self._wrong = wrong
         self._on_refusal = on_refusal
-        self._verbs = [verb for verb in ACTIONS if verb != MIGRATE or verb in self._weights]
+        self._verbs = [verb for verb in ACTIONS if verb not in MIGRATIONS or verb in self._weights]
         self.instances: list[str] = []
         self.accepted: dict[str, str] = {}
         self.busy = 0

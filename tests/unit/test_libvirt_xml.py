@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compute_agent.drivers.libvirt import xml
+from compute_agent.drivers.libvirt.elsewhere import Files, elsewhere, marks_of, targets_of
+from compute_agent.drivers.libvirt.sending import uri_of
 from compute_agent.drivers.libvirt.xml import HostEntry, Machine, Marks
 from paddock.errors import HypervisorError
 from paddock.records import DirectBoot, GuestSpec, ImageSpec, PortSpec
@@ -185,3 +188,37 @@ def test_host_entries_are_read_as_they_were_written() -> None:
     network = f"<network><ip><dhcp>{hosts}</dhcp></ip></network>"
     assert xml.read_host_entries(network) == entries
     assert entries[0] == HostEntry("fa:16:3e:00:00:01", f"{guest.id}-0", "10.99.0.7")
+
+
+def test_a_guest_that_goes_elsewhere_finds_its_files_there() -> None:
+    here, there = Path("/one"), Path("/two")
+    own = machine(
+        disk=here / "disks" / f"{ID}.g2.raw", console=here / "guests" / ID / "console.log",
+        kernel=Path("/images/kernel"), ramdisk=here / "images" / "ramdisk",
+    )  # fmt: skip
+    before = xml.domain_xml(factories.guest(image=None, id=ID, boot=boot()), MARKS, own)
+    files = Files(here, there, ID, 4)
+    after = elsewhere(before, replace(marks_of(before), host="h2", generation=4), files)
+    assert xml.disks_of(after) == [f"/two/disks/{ID}.g4.raw"]
+    tree = fromstring(after)
+    assert tree.findtext("./os/kernel") == "/images/kernel"
+    assert tree.findtext("./os/initrd") == "/two/images/ramdisk"
+    assert tree.findtext("./name") == own.name
+    logs = [one.get("file") for one in tree.iterfind("./devices/serial/log")]
+    assert logs == [f"/two/guests/{ID}/console.log"]
+    marks = marks_of(after)
+    assert (marks.host, marks.generation, marks.instance_id) == ("h2", 4, ID)
+    assert targets_of(after) == ["vda"]
+
+
+@pytest.mark.parametrize(
+    "address", ["", "h2", "::1]/x?command=", "10.0.0.1/x", "fe80::1%x?command="]
+)
+def test_only_an_address_is_taken_from_another_host(address: str) -> None:
+    with pytest.raises(HypervisorError, match="is not an IP address"):
+        uri_of(address, Path("/pki"))
+
+
+def test_hypervisors_speak_over_tls_with_what_this_host_shows() -> None:
+    assert uri_of("10.0.0.2", Path("/a b")) == "qemu+tls://10.0.0.2/system?pkipath=/a%20b"
+    assert uri_of("fd00::2", Path("/pki")) == "qemu+tls://[fd00::2]/system?pkipath=/pki"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 from oslo_config import cfg
 
 from compute_agent.disk_source import disk_sources, store_uri
@@ -16,13 +17,14 @@ from compute_agent.drivers.base import (
     DiskMover,
     Driver,
     Launch,
+    LiveMigratable,
     Pausable,
     Suspendable,
     Work,
     capabilities_of,
 )
 from compute_agent.drivers.libvirt import embed, facts, probe
-from compute_agent.drivers.libvirt.connection import Connection
+from compute_agent.drivers.libvirt.connection import Connection, is_embedded
 from compute_agent.drivers.libvirt.console import Consoles
 from compute_agent.drivers.libvirt.guest import (
     Guest,
@@ -36,16 +38,17 @@ from compute_agent.drivers.libvirt.launcher import Launcher, Place
 from compute_agent.drivers.libvirt.network import Bridge, BridgeNetwork, UserNetwork
 from compute_agent.drivers.libvirt.notes import Notes
 from compute_agent.drivers.libvirt.probe import Measured, Probe
+from compute_agent.drivers.libvirt.sending import Manner, Sender
 from compute_agent.images import image_cache
 from paddock.actions import Seen
 from paddock.errors import GuestGone, GuestHung, HypervisorError
-from paddock.records import DiskSource, Found, GuestSpec, HostFacts
+from paddock.records import DiskSource, Found, GuestSpec, HostFacts, Landing
 
 POLL = 0.1
 PRESS_AGAIN = 4.0
 
 
-class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
+class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover, LiveMigratable):
     """Guests through libvirt, at ``libvirt.uri``.
 
     Domains are named after the cloud, the host and the instance, so several hosts may share one
@@ -79,6 +82,7 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
             )
         )
         self._starts = Starts()
+        self._manner = _manner(conf, root)
         self._cloud_id = ""
         self._prefix = ""
 
@@ -105,8 +109,11 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         measured = self._measured()
         store = store_uri(self._conf, self._disks.root)
         proved = {*measured.capabilities, DiskMover.name if store else ""}
+        proved |= {LiveMigratable.name if self._manner else ""}
         capabilities = [name for name in capabilities_of(self) if name in proved]
-        return facts.collect(self._conf, self._disks, measured, capabilities, store)
+        told = facts.collect(self._conf, self._disks, measured, capabilities, store)
+        landing = str(self._manner.root) if self._manner else ""
+        return msgspec.structs.replace(told, landing=landing)
 
     def found(self) -> list[Found]:
         """See the base."""
@@ -121,7 +128,10 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
 
     def seen(self, instance_id: str) -> Seen:
         """See the base."""
-        look = self._guest(instance_id).look()
+        domain = self._guest(instance_id)
+        look = domain.look()
+        if self._manner and look and look.active and domain.is_leaving():
+            raise GuestHung(f"The guest {instance_id} is on its way to another host.")
         return look.seen if look else Seen.GONE
 
     def launched_by(self, instance_id: str) -> str | None:
@@ -216,6 +226,24 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
         """See the base."""
         return self._disks.open(instance_id, generation)
 
+    def receive(self, guest: GuestSpec, generation: int, work: Work) -> None:
+        """See the base."""
+        self._disks.create_from_image(guest.id, generation, None, guest.disk_gb, work)
+        self._launcher.equip(guest, work)
+
+    def send(self, guest: GuestSpec, landing: Landing, launch: Launch) -> None:
+        """See the base."""
+        if self._manner is None:
+            raise HypervisorError("Guests do not leave this host while they run.")
+        Sender(self._manner, self._guest(guest.id), guest).send(landing, launch)
+
+    def arrive(self, guest: GuestSpec) -> None:
+        """See the base."""
+        look = self._guest(guest.id).look()
+        marks = look.marks if look and not look.starting else None
+        if marks is None or marks.generation != guest.generation:
+            raise GuestGone(f"The guest {guest.id} has not come.")
+
     def _ask(self, domain: Guest, wait: float, work: Work) -> bool:
         """Ask the guest to shut down until it has, or ``wait`` seconds are over."""
         end = time.monotonic() + wait
@@ -264,6 +292,22 @@ class LibvirtDriver(Driver, Pausable, Suspendable, DiskMover):
             raise HypervisorError("libvirt.bridge_address must be this host's own on the bridge.")
         bridge = Bridge(options.bridge, options.bridge_address, options.gateway, options.uplink)
         return BridgeNetwork(self._connection, bridge, lock)
+
+
+def _manner(conf: cfg.ConfigOpts, root: Path) -> Manner | None:
+    """How guests are handed over; None where they are not."""
+    compute, options = conf.compute, conf.libvirt
+    if not (compute.live_migration and options.migration_pki_path):
+        return None
+    if options.network != "bridge" or is_embedded(options.uri):
+        return None
+    return Manner(
+        root=root,
+        pki=Path(options.migration_pki_path),
+        downtime=compute.live_migration_downtime,
+        patience=compute.live_migration_timeout,
+        late=compute.live_migration_timeout_action,
+    )
 
 
 def _found(instance_id: str, look: Look | None, disks: list[int], starting: bool) -> Found:

@@ -14,6 +14,7 @@ import libvirt
 
 from compute_agent.drivers.libvirt import xml
 from compute_agent.drivers.libvirt.connection import Connection, Task
+from compute_agent.drivers.libvirt.elsewhere import targets_of
 from compute_agent.drivers.libvirt.xml import Marks
 from paddock.actions import Seen
 from paddock.errors import GuestGone, GuestHung
@@ -31,6 +32,8 @@ ENDED_BADLY = {
     libvirt.VIR_DOMAIN_SHUTOFF_DAEMON,
 }
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
+COMING = (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
 POLL = 0.1
 STOPPED = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED, libvirt.VIR_DOMAIN_NOSTATE)
 
@@ -49,7 +52,8 @@ class Look:
     """What a look at a domain showed.
 
     :ivar marks: None when its metadata is not ours
-    :ivar starting: whether it does not run yet, but libvirt is about to have it run
+    :ivar starting: whether it does not run yet, but libvirt is about to have it run, perhaps when
+        it has come from another host
     """
 
     seen: Seen
@@ -73,7 +77,23 @@ def look_at(domain: Any) -> Look:
         marks = None
     state, reason = domain.state()
     seen = _seen(domain, state, reason, marks is not None and marks.forced)
-    return Look(seen, marks, state == libvirt.VIR_DOMAIN_SHUTOFF and bool(domain.isActive()))
+    return Look(seen, marks, _is_starting(domain, state, reason))
+
+
+def _is_starting(domain: Any, state: int, reason: int) -> bool:
+    if state == libvirt.VIR_DOMAIN_SHUTOFF:
+        return bool(domain.isActive())
+    return state == libvirt.VIR_DOMAIN_PAUSED and reason in COMING and _is_coming(domain)
+
+
+def _is_coming(domain: Any) -> bool:
+    """Whether an active domain of libvirt's waits for another host."""
+    try:
+        return bool(domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
+        return bool(domain.isActive())  # only the source has figures
 
 
 def look_if_there(domain: Any) -> Look | None:
@@ -244,6 +264,66 @@ class Guest:
     def abort_job(self) -> None:
         """End the job that goes on, if any does and can be ended."""
         self._do(_end_job)
+
+    @property
+    def seconds(self) -> float:
+        """After which a call counts as hung."""
+        return self._connection.seconds
+
+    def migrate(
+        self, uri: str, name: str, address: str, flags: int, there: Callable[[str], str]
+    ) -> Task[None]:
+        """Begin to hand it over.
+
+        :param uri: of the other libvirtd
+        :param name: that it has there
+        :param address: on which the other host waits for it
+        :param there: makes its XML for the other host from what it is here
+        """
+
+        def work(conn: Any) -> None:
+            domain = conn.lookupByName(self.name)
+            running = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+            kept = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | INACTIVE)
+            wanted = {
+                libvirt.VIR_MIGRATE_PARAM_DEST_NAME: name,
+                libvirt.VIR_MIGRATE_PARAM_DEST_XML: there(running),
+                libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: there(kept),
+                libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: address,
+                libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: targets_of(running),
+            }
+            domain.migrateToURI3(uri, wanted, flags)
+
+        return self._connection.start(work)
+
+    def is_leaving(self) -> bool:
+        """Whether it is on its way to another host."""
+        out = libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
+
+        def work(domain: Any) -> bool:
+            try:
+                found = domain.jobStats()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
+                    return False
+                raise
+            going_on = found.get("type", 0) != libvirt.VIR_DOMAIN_JOB_NONE
+            return bool(going_on and found.get(libvirt.VIR_DOMAIN_JOB_OPERATION) == out)
+
+        return self._do(work)
+
+    def stands_by_us(self) -> bool:
+        """Whether it was told to wait, rather than stands still because it may run elsewhere."""
+        told = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER)
+        return self._do(lambda domain: tuple(domain.state()) == told)
+
+    def set_downtime(self, milliseconds: int) -> None:
+        """How long it may stand still to be handed over."""
+        self._do(lambda domain: domain.migrateSetMaxDowntime(milliseconds))
+
+    def force_over(self) -> None:
+        """Have it wait, so that it writes no more and its handing over comes to an end."""
+        self.pause()
 
     def force_off(self) -> None:
         """End it at once and note that it was us; harmless when it has ended by itself."""

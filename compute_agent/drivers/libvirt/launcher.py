@@ -81,6 +81,15 @@ class Launcher:
         launch.may_launch()
         domain.start(guest.memory_mb / LOAD_RATE)
 
+    def equip(self, guest: GuestSpec, work: Work) -> None:
+        """Have all here that a guest needs which comes running, but its disk."""
+        self._place.consoles.path(guest.id)
+        self._place.network.plug(guest)
+        if guest.boot is not None:
+            for image in (guest.boot.kernel, guest.boot.ramdisk):
+                if image is not None:
+                    self._place.images.file(image, work)
+
     def _launch(self, domain: Guest, guest: GuestSpec, launch: Launch, undo: ExitStack) -> None:
         disk = self._have_disk(guest, launch, undo)
         machine = self._describe(domain, guest, disk, launch.work)
