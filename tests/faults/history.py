@@ -118,6 +118,10 @@ class History:
             kinds[event.fault] = kinds.get(event.fault, 0) + 1
         return dict(sorted(kinds.items()))
 
+    def violations(self) -> list[str]:
+        """All that were found, also in a round that broke off."""
+        return [one for row in self.rounds for one in row["violations"]]
+
     def write(self, path: Path) -> None:
         """Write all of it as JSON."""
         document = {

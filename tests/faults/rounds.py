@@ -54,27 +54,29 @@ class Rounds:
         self._readers = Readers([load.user, load.admin])
 
     def run(self, number: int) -> list[str]:
-        """One round; gives the violations."""
+        """One round; gives the violations, and keeps them also when it breaks off."""
         faults = self._deck.deal()
-        begun = time.time()
-        self._load.begin(number)
-        lasting = [fault for fault in faults if fault.lasting]
-        broken = self._let_happen(number, faults)
-        healed = time.time()
-        time.sleep(self._cloud.pace.seconds(AFTER_SECONDS))
-        violations = broken + self._settle(number, [fault.subject for fault in lasting])
-        for fault in lasting:
-            self._end(fault, violations)
-        if lasting:
+        violations: list[str] = []
+        begun = healed = time.time()
+        try:
+            self._load.begin(number)
+            self._let_happen(number, faults, violations)
             healed = time.time()
-            violations += self._settle(number, [])
-        self._note(number, begun, healed, faults, violations)
+            time.sleep(self._cloud.pace.seconds(AFTER_SECONDS))
+            lasting = [fault for fault in faults if fault.lasting]
+            violations += self._settle(number, [fault.subject for fault in lasting])
+            for fault in lasting:
+                self._end(fault, violations)
+            if lasting:
+                healed = time.time()
+                violations += self._settle(number, [])
+        finally:
+            self._note(number, begun, healed, faults, violations)
         return violations
 
     # --- faults
 
-    def _let_happen(self, number: int, faults: list[Fault]) -> list[str]:
-        broken: list[str] = []
+    def _let_happen(self, number: int, faults: list[Fault], broken: list[str]) -> None:
         threads = [
             threading.Thread(target=self._one, args=(number, fault, broken), name=fault.name)
             for fault in faults
@@ -83,7 +85,6 @@ class Rounds:
             thread.start()
         for thread in threads:
             thread.join()
-        return broken
 
     def _one(self, number: int, fault: Fault, broken: list[str]) -> None:
         spread = self._cloud.pace.seconds(SPREAD_SECONDS)
