@@ -108,7 +108,7 @@ class Rounds:
         except Exception as error:
             broken.append(f"{fault.name} of {fault.subject}: {type(error).__name__}: {error}")
         fault.event.healed = time.time()
-        fault.event.detail = fault.detail
+        fault.event.detail, fault.event.missed = fault.detail, fault.missed
 
     # --- afterwards
 

@@ -129,8 +129,10 @@ def tell(history: History) -> None:
         f"{len(history.rounds)} rounds, {len(history.requests)} requests, "
         f"{len(history.violations())} violations"
     )
+    missed = history.missed()
     for kind, count in history.counts().items():
-        say(f"    {kind}: {count}")
+        without = f", {missed[kind]} of them without effect" if kind in missed else ""
+        say(f"    {kind}: {count}{without}")
 
 
 def main(argv: Sequence[str] | None = None, opener: Opener = open_rounds) -> int:

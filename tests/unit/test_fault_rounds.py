@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.faults import brokers, machines, points, processes
 from tests.faults.cloud import FaultCloud
-from tests.faults.history import History
+from tests.faults.history import Event, History
 from tests.faults.pace import Pace
 from tests.faults.rounds import Rounds
-from tests.faults.run import main
+from tests.faults.run import main, tell
 from tests.faults.table import Deck, faults
 from tests.faults.test_faults import ROUNDS, SEED
 
@@ -81,3 +86,74 @@ def test_the_faults_are_listed_without_a_directory(capsys: pytest.CaptureFixture
     assert main(["--list"]) == 0
     said = "".join(capsys.readouterr())
     assert all(f"{kind.__name__}: " in said for kind in faults("libvirt"))
+
+
+class NothingThere:
+    """Of a cloud what faults need that look for something to hit: there is nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        self.pace = Pace(quick=True)
+        self.directory = directory
+        self.fleet = SimpleNamespace(hosts={"h1": self})
+
+    def failpoints(self, _: str) -> Path:
+        return self.directory
+
+    def process(self, _: str) -> None:
+        return None
+
+    def await_running(self, _: str) -> bool:
+        return True
+
+    def signal_guest(self, *_: object) -> str:
+        return ""
+
+    def queues(self, _: str) -> list[str]:
+        return []
+
+    def queue_delete(self, _: str) -> None:
+        pass
+
+
+def test_faults_that_hit_nothing_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(points, "SHORTEST", 0.1)
+    monkeypatch.setattr(points.CrashApiAtPoint, "longest", 0.1)
+    monkeypatch.setattr(machines, "GUEST_SECONDS", 0.1)
+    cloud: Any = NothingThere(tmp_path)
+    point = points.CrashApiAtPoint(cloud, "api", Random(1))
+    guest = machines.KillGuest(cloud, "h1", Random(1))
+    agent = processes.KillAgent(cloud, "compute-h1", Random(1))
+    monkeypatch.setattr(processes.KillAgent, "_hit", lambda _: None)
+    for fault in (point, guest, agent):
+        fault.inject()
+    point.heal()
+    queues = brokers.DeleteQueues(cloud, "compute-h1", Random(1))
+    queues.spoil(cloud, "compute.h1.h1")
+    assert [fault.detail for fault in (point, guest, queues)] == [
+        "api.before-hint crash: not hit", "no guest was there", "0 for answers",
+    ]  # fmt: skip
+    assert all(fault.missed for fault in (point, guest, agent, queues))
+
+
+def test_a_fault_that_hits_is_no_miss(tmp_path: Path) -> None:
+    cloud: Any = NothingThere(tmp_path)
+    cloud.signal_guest = lambda *_: "the guest"
+    guest = machines.KillGuest(cloud, "h1", Random(1))
+    guest.inject()
+    assert not guest.missed
+
+
+def test_what_had_no_effect_is_counted_by_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = History(1, "fake")
+    for kind, missed in (("KillGuest", True), ("KillGuest", False), ("KillApi", False)):
+        history.add_event(Event(1, kind, "h1", missed=missed))
+    history.write(tmp_path / "history.json")
+    document = json.loads((tmp_path / "history.json").read_text())
+    assert document["faults_by_kind"] == {"KillApi": 1, "KillGuest": 2}
+    assert document["without_effect_by_kind"] == {"KillGuest": 1}
+    tell(history)
+    said = "".join(capsys.readouterr())
+    assert "KillGuest: 2, 1 of them without effect\n" in said
+    assert "KillApi: 1\n" in said
