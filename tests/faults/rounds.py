@@ -6,7 +6,6 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,13 +19,15 @@ from tests.faults.fault import HOSTS, Fault
 from tests.faults.history import Event, History
 from tests.faults.ledger import Ledger, read_ledger
 from tests.faults.load import Load
+from tests.faults.patience import Patience
 from tests.faults.reading import Readers
 from tests.faults.table import Deck
 
 SPREAD_SECONDS = 10.0
 """Within which the faults of a round begin."""
 AFTER_SECONDS = 5.0
-POLL_SECONDS = 0.5
+REAPER_SECONDS = 5.0
+"""After its deadline an action has failed within so many seconds."""
 SHOWN = 8
 TOPICS = ("conductor-api", "conductor-agent")
 QUEUES = {
@@ -57,21 +58,24 @@ class Rounds:
         """One round; gives the violations, and keeps them also when it breaks off."""
         faults = self._deck.deal()
         violations: list[str] = []
-        begun = healed = time.time()
+        begun, settled = time.time(), 0.0
         try:
             self._load.begin(number)
             self._let_happen(number, faults, violations)
-            healed = time.time()
+            patience = Patience(self._cloud.pace.settle_seconds)
             time.sleep(self._cloud.pace.seconds(AFTER_SECONDS))
             lasting = [fault for fault in faults if fault.lasting]
-            violations += self._settle(number, [fault.subject for fault in lasting])
+            dead = [fault.subject for fault in lasting]
+            violations += self._settle(number, patience, dead)
+            settled = patience.settled
             for fault in lasting:
                 self._end(fault, violations)
             if lasting:
-                healed = time.time()
-                violations += self._settle(number, [])
+                patience = Patience(self._cloud.pace.settle_seconds)
+                violations += self._settle(number, patience, [])
+                settled = max(settled, patience.settled)
         finally:
-            self._note(number, begun, healed, faults, violations)
+            self._note(number, begun, settled, faults, violations)
         return violations
 
     # --- faults
@@ -112,13 +116,11 @@ class Rounds:
 
     # --- afterwards
 
-    def _settle(self, number: int, dead: list[str]) -> list[str]:
+    def _settle(self, number: int, patience: Patience, dead: list[str]) -> list[str]:
         """Wait until all is well, or say what is not."""
         self._load.stop()
-        limit = self._cloud.pace.settle_seconds + (self._cloud.pace.deadline if dead else 0.0)
-        end = time.monotonic() + limit
-        self._load.drain(limit)
-        found = self._until_well(lambda: self._look(number, dead), end)
+        self._load.drain(patience.left)
+        found = patience.until_well(lambda: self._look(number, patience, dead))
         requests = self.history.of_round(number)
         if not found:
             found = self._readers.check(requests, self.read_ledger(), number)
@@ -126,27 +128,22 @@ class Rounds:
         broken, self._load.broken = self._load.broken, []
         return [*broken, *answers, *found]
 
-    def _until_well(self, look: Callable[[], list[str]], end: float) -> list[str]:
-        while True:
-            try:
-                found = look()
-            except (OSError, psycopg.Error, RuntimeError, subprocess.TimeoutExpired) as error:
-                found = [f"the cloud cannot be looked at: {error}"]
-            if not found or time.monotonic() > end:
-                return found
-            time.sleep(POLL_SECONDS)
+    def _look(self, number: int, patience: Patience, dead: list[str]) -> list[str]:
+        try:
+            return self._look_at_state(number, patience, dead) or self._look_at_cloud(dead)
+        except (OSError, psycopg.Error, RuntimeError, subprocess.TimeoutExpired) as error:
+            return [f"the cloud cannot be looked at: {error}"]
 
-    def _look(self, number: int, dead: list[str]) -> list[str]:
-        found = self._look_at_state(number, dead)
-        if found:
-            return found
+    def _look_at_cloud(self, dead: list[str]) -> list[str]:
         with ThreadPoolExecutor(1) as pool:  # each takes seconds
             lines = pool.submit(self._cloud.queues, *check.QUEUE_COLUMNS)
             said = self._cloud.check(dead)
             return [*said, *check.check_queues(lines.result(), QUEUES, REPLIES, dead)]
 
-    def _look_at_state(self, number: int, dead: list[str]) -> list[str]:
+    def _look_at_state(self, number: int, patience: Patience, dead: list[str]) -> list[str]:
         ledger = self.read_ledger()
+        if dead and (left := check.seconds_left(ledger)):
+            patience.extend(left + REAPER_SECONDS)
         found = {
             name: host.inventory()
             for name, host in self._cloud.fleet.hosts.items()
@@ -167,7 +164,7 @@ class Rounds:
             return read_ledger(connection)
 
     def _note(
-        self, number: int, begun: float, healed: float, faults: list[Fault], violations: list[str]
+        self, number: int, begun: float, settled: float, faults: list[Fault], violations: list[str]
     ) -> None:
         requests = self.history.of_round(number)
         row: dict[str, Any] = {
@@ -176,7 +173,7 @@ class Rounds:
             "requests": len(requests),
             "accepted": sum(one.changes and one.status in check.ACCEPTED for one in requests),
             "seconds": round(time.time() - begun, 1),
-            "settled_seconds": round(time.time() - healed, 1),
+            "settled_seconds": round(settled, 1),
             "violations": violations,
         }
         self.history.rounds.append(row)

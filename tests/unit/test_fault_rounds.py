@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 
 from tests.faults import brokers, machines, points, processes
+from tests.faults.check import seconds_left
 from tests.faults.cloud import FaultCloud
 from tests.faults.history import Event, History
+from tests.faults.ledger import Ledger
 from tests.faults.pace import Pace
+from tests.faults.patience import Patience
 from tests.faults.rounds import Rounds
 from tests.faults.run import main, tell
 from tests.faults.table import Deck, faults
@@ -157,3 +161,63 @@ def test_what_had_no_effect_is_counted_by_kind(
     said = "".join(capsys.readouterr())
     assert "KillGuest: 2, 1 of them without effect\n" in said
     assert "KillApi: 1\n" in said
+
+
+class Watch:
+    """A clock that goes on only when somebody sleeps or looks."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def wait(well_after: float, look_seconds: float = 0.0, extended: float = 0.0) -> list[str]:
+    """What is wrong when all is well so many seconds after the last fault was healed."""
+    watch = Watch()
+    patience = Patience(60.0, watch, watch.sleep)
+    if extended:
+        patience.extend(extended)
+
+    def look() -> list[str]:
+        found = [] if watch.now >= 1000.0 + well_after else ["something goes on"]
+        watch.sleep(look_seconds)
+        return found
+
+    return patience.until_well(look)
+
+
+def test_all_must_be_well_within_the_promised_time() -> None:
+    assert wait(59.0) == []
+    assert wait(59.0, look_seconds=4.0) == []
+    assert wait(600.0) == ["something goes on"]
+
+
+def test_what_is_well_too_late_is_a_violation() -> None:
+    watch = Watch()
+    patience = Patience(60.0, watch, watch.sleep)
+    watch.sleep(61.0)  # the last clients waited so long for their answers
+    [said] = patience.until_well(list)
+    assert said == (
+        "something went on until 61.0 s after the last fault was healed, and 60.0 s are promised"
+    )
+    assert patience.settled == 61.0
+
+
+def test_where_a_host_stays_dead_the_last_deadline_counts() -> None:
+    assert wait(70.0, extended=80.0) == []
+    assert wait(85.0, extended=80.0) == ["something goes on"]
+    now = datetime.now(UTC).replace(tzinfo=None)
+    steps = [
+        {"status": status, "deadline": deadline and now + timedelta(seconds=deadline)}
+        for status, deadline in (
+            ("running", 40), ("running", -5), ("waiting", None), ("failed", 90),
+        )
+    ]  # fmt: skip
+    ledger = Ledger({}, {}, {}, steps, [], [], [])
+    assert 30 < seconds_left(ledger) <= 40
+    assert seconds_left(Ledger({}, {}, {}, steps[1:], [], [], [])) == 0
