@@ -3,17 +3,18 @@
     .venv/bin/python -m bench.load [mixed] [servers] [hosts] [burst] [slow] [--minutes M] [--json]
 
 Each part starts a cloud of its own (RabbitMQ, PostgreSQL, API, two conductors, agents with the
-fake driver), measures, checks the ledger and removes it.
+fake driver), measures, checks the ledger and removes it. Exits 1 when a check found anything wrong.
 """
 
 import argparse
 import json
 import random
 import socket
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -220,13 +221,13 @@ def _slow_clients(account: Account) -> Iterator[None]:
             thread.join()
 
 
-def main() -> None:
-    """Run the parts that are named, or all, and print their figures."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the parts that are named, or all, and print their figures; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"mixed, {', '.join(PARTS)}")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long mixed goes on")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    wanted = parser.parse_args()
+    wanted = parser.parse_args(argv)
     parts = {"mixed": lambda: mixed(wanted.minutes), **PARTS}
     if unknown := sorted(set(wanted.parts) - set(parts)):
         parser.error(f"there is no part {unknown[0]}, only {', '.join(parts)}")
@@ -237,7 +238,8 @@ def main() -> None:
             print(f"{name}: {json.dumps(found[name], indent=2)}", flush=True)
     if wanted.json:
         print(json.dumps(found, indent=2))
+    return 1 if any(figures.get("wrong") for figures in found.values()) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -70,7 +70,7 @@ class DeleteQueues(_OfQueues):
     def spoil(self, channel: Any, queue: str) -> None:
         replies = f"reply_{self.part}:agent:"
         names = [name for name in self.cloud.queues("name") if name.startswith(replies)]
-        self.detail = f"{len(names)} for answers"
+        self.detail, self.missed = f"{len(names)} for answers", not names
         for name in (queue, *names):
             channel.queue_delete(name)
 

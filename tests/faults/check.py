@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 
 from api.idempotency import NAMESPACE
 from paddock.actions import Seen, VmState
@@ -234,6 +235,13 @@ def check_boots(ledger: Ledger, found: Mapping[str, Inventory]) -> Iterator[str]
         for key, boots in inventory.boots.items():
             if boots > asked.get(key, 0):
                 yield f"{key} has booted {boots} times, and was asked to {asked.get(key, 0)} times"
+
+
+def seconds_left(ledger: Ledger) -> float:
+    """Until the last deadline of what goes on; 0 when nothing does, or all is overdue."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    deadlines = [step["deadline"] for step in ledger.live_steps() if step["deadline"]]
+    return max(((one - now).total_seconds() for one in deadlines if one > now), default=0.0)
 
 
 def check_rest(ledger: Ledger) -> Iterator[str]:

@@ -24,6 +24,7 @@ class Fault(ABC):
     :cvar drivers: with which it can be made
     :cvar lasting: healed only when the cloud has settled without the part
     :ivar detail: what was chosen, for the history
+    :ivar missed: whether it had no effect: what it was to hit was not there
     """
 
     subjects: Sequence[str] = ()
@@ -36,6 +37,7 @@ class Fault(ABC):
         self.subject = subject
         self.chance = chance
         self.detail = ""
+        self.missed = False
         self.event: Event | None = None
 
     @property
@@ -75,6 +77,7 @@ class OfProcess(Fault):
     down = False
 
     def inject(self) -> None:
+        self.missed = self.cloud.process(self.subject) is None
         if self.down:
             self.cloud.keepers[self.subject].hold()
         self._hit()

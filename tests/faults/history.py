@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Event:
     """A fault.
 
     :ivar subject: the part that it happens to
+    :ivar missed: whether it had no effect: what it was to hit was not there
     :ivar injected: seconds since 1970
     """
 
@@ -80,6 +82,7 @@ class Event:
     fault: str
     subject: str
     detail: str = ""
+    missed: bool = False
     injected: float = 0.0
     healed: float = 0.0
 
@@ -113,10 +116,15 @@ class History:
 
     def counts(self) -> dict[str, int]:
         """How many faults of each kind."""
-        kinds: dict[str, int] = {}
-        for event in self.events:
-            kinds[event.fault] = kinds.get(event.fault, 0) + 1
-        return dict(sorted(kinds.items()))
+        return dict(sorted(Counter(event.fault for event in self.events).items()))
+
+    def missed(self) -> dict[str, int]:
+        """How many faults of each kind had no effect, where any had none."""
+        return dict(sorted(Counter(one.fault for one in self.events if one.missed).items()))
+
+    def violations(self) -> list[str]:
+        """All that were found, also in a round that broke off."""
+        return [one for row in self.rounds for one in row["violations"]]
 
     def write(self, path: Path) -> None:
         """Write all of it as JSON."""
@@ -124,6 +132,7 @@ class History:
             "seed": self.seed,
             "driver": self.driver,
             "faults_by_kind": self.counts(),
+            "without_effect_by_kind": self.missed(),
             "rounds": self.rounds,
             "faults": [asdict(event) for event in self.events],
             "requests": [asdict(request) for request in self.requests],

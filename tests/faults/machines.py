@@ -44,7 +44,7 @@ class KillGuest(Fault):
 
     def inject(self) -> None:
         if not wait_until(self._hits, GUEST_SECONDS):
-            self.detail = "no guest was there"
+            self.detail, self.missed = "no guest was there", True
 
     def _hits(self) -> bool:
         host = self.cloud.fleet.hosts[self.subject]

@@ -35,9 +35,9 @@ class _Point(OfProcess):
         return "crash"
 
     def heal(self) -> None:
-        hit = self._armed.with_name(self._point + HIT).exists()
+        self.missed = not self._armed.with_name(self._point + HIT).exists()
         self._armed.unlink(missing_ok=True)
-        self.detail += ": hit" if hit else ": not hit"
+        self.detail += ": not hit" if self.missed else ": hit"
         super().heal()
 
 

@@ -7,7 +7,6 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.faults.fault import HOSTS, Fault
 from tests.faults.history import Event, History
 from tests.faults.ledger import Ledger, read_ledger
 from tests.faults.load import Load
+from tests.faults.patience import Patience
 from tests.faults.reading import Readers
 from tests.faults.table import Deck
 
@@ -29,7 +29,8 @@ SPREAD_SECONDS = 10.0
 LONGEST_WAIT = 300.0
 """For what a drain tries again after a pause."""
 AFTER_SECONDS = 5.0
-POLL_SECONDS = 0.5
+REAPER_SECONDS = 5.0
+"""After its deadline an action has failed within so many seconds."""
 SHOWN = 8
 TOPICS = ("conductor-api", "conductor-agent")
 QUEUES = {
@@ -54,31 +55,35 @@ class Rounds:
         self._load = load
         self.history = history
         self._deck = deck
-        self._patience = 0.0
         self._readers = Readers([load.user, load.admin])
 
     def run(self, number: int) -> list[str]:
-        """One round; gives the violations."""
+        """One round; gives the violations, and keeps them also when it breaks off."""
         faults = self._deck.deal()
-        begun = time.time()
-        self._load.begin(number)
-        lasting = [fault for fault in faults if fault.lasting]
-        broken = self._let_happen(number, faults)
-        healed = time.time()
-        time.sleep(self._cloud.pace.seconds(AFTER_SECONDS))
-        violations = broken + self._settle(number, [fault.subject for fault in lasting])
-        for fault in lasting:
-            self._end(fault, violations)
-        if lasting:
-            healed = time.time()
-            violations += self._settle(number, [])
-        self._note(number, begun, healed, faults, violations)
+        violations: list[str] = []
+        begun, settled = time.time(), 0.0
+        try:
+            self._load.begin(number)
+            self._let_happen(number, faults, violations)
+            patience = Patience(self._cloud.pace.settle_seconds)
+            time.sleep(self._cloud.pace.seconds(AFTER_SECONDS))
+            lasting = [fault for fault in faults if fault.lasting]
+            dead = [fault.subject for fault in lasting]
+            violations += self._settle(number, patience, dead)
+            settled = patience.settled
+            for fault in lasting:
+                self._end(fault, violations)
+            if lasting:
+                patience = Patience(self._cloud.pace.settle_seconds)
+                violations += self._settle(number, patience, [])
+                settled = max(settled, patience.settled)
+        finally:
+            self._note(number, begun, settled, faults, violations)
         return violations
 
     # --- faults
 
-    def _let_happen(self, number: int, faults: list[Fault]) -> list[str]:
-        broken: list[str] = []
+    def _let_happen(self, number: int, faults: list[Fault], broken: list[str]) -> None:
         threads = [
             threading.Thread(target=self._one, args=(number, fault, broken), name=fault.name)
             for fault in faults
@@ -87,7 +92,6 @@ class Rounds:
             thread.start()
         for thread in threads:
             thread.join()
-        return broken
 
     def _one(self, number: int, fault: Fault, broken: list[str]) -> None:
         spread = self._cloud.pace.seconds(SPREAD_SECONDS)
@@ -111,18 +115,15 @@ class Rounds:
         except Exception as error:
             broken.append(f"{fault.name} of {fault.subject}: {type(error).__name__}: {error}")
         fault.event.healed = time.time()
-        fault.event.detail = fault.detail
+        fault.event.detail, fault.event.missed = fault.detail, fault.missed
 
     # --- afterwards
 
-    def _settle(self, number: int, dead: list[str]) -> list[str]:
+    def _settle(self, number: int, patience: Patience, dead: list[str]) -> list[str]:
         """Wait until all is well, or say what is not."""
         self._load.stop()
-        self._patience = 0.0
-        limit = self._cloud.pace.settle_seconds + (self._cloud.pace.deadline if dead else 0.0)
-        end = time.monotonic() + limit
-        self._load.drain(limit)
-        found = self._until_well(lambda: self._look(number, dead), end)
+        self._load.drain(patience.left)
+        found = patience.until_well(lambda: self._look(number, patience, dead))
         requests = self.history.of_round(number)
         if not found:
             found = self._readers.check(requests, self.read_ledger(), number)
@@ -130,28 +131,23 @@ class Rounds:
         broken, self._load.broken = self._load.broken, []
         return [*broken, *answers, *found]
 
-    def _until_well(self, look: Callable[[], list[str]], end: float) -> list[str]:
-        while True:
-            try:
-                found = look()
-            except (OSError, psycopg.Error, RuntimeError, subprocess.TimeoutExpired) as error:
-                found = [f"the cloud cannot be looked at: {error}"]
-            if not found or time.monotonic() > end + self._patience:
-                return found
-            time.sleep(POLL_SECONDS)
+    def _look(self, number: int, patience: Patience, dead: list[str]) -> list[str]:
+        try:
+            return self._look_at_state(number, patience, dead) or self._look_at_cloud(dead)
+        except (OSError, psycopg.Error, RuntimeError, subprocess.TimeoutExpired) as error:
+            return [f"the cloud cannot be looked at: {error}"]
 
-    def _look(self, number: int, dead: list[str]) -> list[str]:
-        found = self._look_at_state(number, dead)
-        if found:
-            return found
+    def _look_at_cloud(self, dead: list[str]) -> list[str]:
         with ThreadPoolExecutor(1) as pool:  # each takes seconds
             lines = pool.submit(self._cloud.queues, *check.QUEUE_COLUMNS)
             said = self._cloud.check(dead)
             return [*said, *check.check_queues(lines.result(), QUEUES, REPLIES, dead)]
 
-    def _look_at_state(self, number: int, dead: list[str]) -> list[str]:
+    def _look_at_state(self, number: int, patience: Patience, dead: list[str]) -> list[str]:
         ledger = self.read_ledger()
-        self._wait_for_drains(ledger)
+        self._wait_for_drains(ledger, patience)
+        if dead and (left := check.seconds_left(ledger)):
+            patience.extend(left + REAPER_SECONDS)
         found = {
             name: host.inventory()
             for name, host in self._cloud.fleet.hosts.items()
@@ -167,11 +163,11 @@ class Rounds:
             *([] if dead else drains.check_drains(self.history.requests, ledger)),
         ]
 
-    def _wait_for_drains(self, ledger: Ledger) -> None:
+    def _wait_for_drains(self, ledger: Ledger, patience: Patience) -> None:
         """What a drain is to try again later may still go on, for a while."""
         wait = drains.waits(ledger, datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
         if wait:
-            self._patience = max(self._patience, min(wait, LONGEST_WAIT) + SPREAD_SECONDS)
+            patience.extend(min(wait, LONGEST_WAIT) + SPREAD_SECONDS)
 
     def read_ledger(self) -> Ledger:
         """What the ledger holds now."""
@@ -179,7 +175,7 @@ class Rounds:
             return read_ledger(connection)
 
     def _note(
-        self, number: int, begun: float, healed: float, faults: list[Fault], violations: list[str]
+        self, number: int, begun: float, settled: float, faults: list[Fault], violations: list[str]
     ) -> None:
         requests = self.history.of_round(number)
         row: dict[str, Any] = {
@@ -188,7 +184,7 @@ class Rounds:
             "requests": len(requests),
             "accepted": sum(one.changes and one.status in check.ACCEPTED for one in requests),
             "seconds": round(time.time() - begun, 1),
-            "settled_seconds": round(time.time() - healed, 1),
+            "settled_seconds": round(settled, 1),
             "violations": violations,
         }
         self.history.rounds.append(row)

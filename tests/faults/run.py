@@ -2,7 +2,7 @@
 
 Starts a cloud of its own in DIR, asks much of it while parts of it fail, and checks after each
 round that nothing was lost, done twice or left stuck. Exits 0 when all held, 1 on a violation, 2
-when it could not run. ``DIR/history.json`` says what happened.
+when it could not run and had seen no violation. ``DIR/history.json`` says what happened.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from devstack.ports import free_ports
@@ -28,6 +28,7 @@ from tests.faults.rounds import Rounds
 from tests.faults.table import Deck, faults
 
 HELD, VIOLATED, FAILED = 0, 1, 2
+Opener = Callable[..., AbstractContextManager[Rounds]]
 RATES = {
     "fake": Rate(instances=24, think=0.7, warm_up=0.5),
     "libvirt": Rate(instances=7, think=4.0, warm_up=10.0),
@@ -39,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests.faults.run", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the faults and their order")
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--dir", type=Path, required=True, help="all files lie below it")
+    parser.add_argument("--dir", type=Path, help="all files lie below it")
     parser.add_argument("--driver", choices=sorted(RATES), default="libvirt",
                         help="fake has no guests, and is quick")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="shorter faults, shorter timeouts")
@@ -79,12 +80,14 @@ def open_rounds(
     quick: bool,
     keep: bool = False,
     only: frozenset[str] = frozenset(),
+    history: History | None = None,
 ) -> Iterator[Rounds]:
     """Rounds on a cloud that runs; at the end it is gone and ``history.json`` is written.
 
     :param only: names of the kinds of faults, all when empty
+    :param history: what happens is put there
     """
-    history = History(seed, driver)
+    history = history or History(seed, driver)
     with running(directory, driver, quick=quick, keep=keep) as cloud:
         load = Load(cloud.place.clouds, history, RATES[driver], seed)
         rounds = Rounds(cloud, load, history, Deck(cloud, seed, only))
@@ -97,42 +100,59 @@ def open_rounds(
             history.write(directory / "history.json")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Start the cloud and run the rounds."""
+def run(arguments: argparse.Namespace, opener: Opener = open_rounds) -> int:
+    """Start the cloud and run the rounds; gives the exit status."""
     directory = arguments.dir.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     only = frozenset(filter(None, arguments.only.split(",")))
-    violations = 0
-    with open_rounds(
-        directory, arguments.seed, arguments.driver,
-        quick=arguments.quick, keep=arguments.keep, only=only,
-    ) as rounds:  # fmt: skip
-        for number in range(1, arguments.rounds + 1):
-            violations += len(rounds.run(number))
-            if violations and not arguments.keep_going:
-                break
-    history = rounds.history
-    say(f"{len(history.rounds)} rounds, {len(history.requests)} requests, {violations} violations")
+    history = History(arguments.seed, arguments.driver)
+    try:
+        with opener(
+            directory, arguments.seed, arguments.driver, quick=arguments.quick,
+            keep=arguments.keep, only=only, history=history,
+        ) as rounds:  # fmt: skip
+            for number in range(1, arguments.rounds + 1):
+                if rounds.run(number) and not arguments.keep_going:
+                    break
+        tell(history)
+    except KeyboardInterrupt:
+        return VIOLATED if history.violations() else FAILED
+    except Exception:
+        traceback.print_exc()
+        return VIOLATED if history.violations() else FAILED
+    return VIOLATED if history.violations() else HELD
+
+
+def tell(history: History) -> None:
+    """Say how the rounds went."""
+    say(
+        f"{len(history.rounds)} rounds, {len(history.requests)} requests, "
+        f"{len(history.violations())} violations"
+    )
+    missed = history.missed()
     for kind, count in history.counts().items():
-        say(f"    {kind}: {count}")
-    return VIOLATED if violations else HELD
+        without = f", {missed[kind]} of them without effect" if kind in missed else ""
+        say(f"    {kind}: {count}{without}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for."""
-    arguments = make_parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, opener: Opener = open_rounds) -> int:
+    """Run what the command line asks for.
+
+    :param opener: opens the rounds, as :func:`open_rounds` does
+    """
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
     if arguments.list:
         for kind in faults(arguments.driver):
             say(f"{kind.__name__}: {(kind.__doc__ or '').splitlines()[0]}")
         return HELD
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if arguments.dir is None:
+        parser.error("--dir says where all files lie; only --list needs none")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return run(arguments)
-    except KeyboardInterrupt:
-        return FAILED
-    except Exception:
-        traceback.print_exc()
-        return FAILED
+        return run(arguments, opener)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

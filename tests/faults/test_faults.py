@@ -13,7 +13,8 @@ from tests.faults.rounds import Rounds
 from tests.faults.run import open_rounds
 from tests.fixtures.hosts import require_hosts
 
-SEED = 20
+SEED = 120
+"""With which every kind of fault happens that these hosts can have."""
 ROUNDS = 20
 
 

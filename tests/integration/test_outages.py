@@ -33,7 +33,7 @@ def refused_in_time(answer: Answer) -> bool:
 
 @pytest.mark.parametrize("part", OUTAGES)
 def test_without_broker_or_database_clients_hear_so_in_time(lab: LocalLab, part: str) -> None:
-    server = lab.active()
+    server, processes = lab.active(), lab.own_processes()
     with lab.hanging(OUTAGES[part]):
         answers = [
             lab.show(server),
@@ -47,27 +47,30 @@ def test_without_broker_or_database_clients_hear_so_in_time(lab: LocalLab, part:
     lab.await_ready()
     wait_for(lambda: lab.act(server, "vm-poweroff").status in (202, 400), "an answer", SECONDS)
     lab.await_status(server, "SHUTOFF")
+    assert lab.own_processes() == processes
 
 
 @pytest.mark.parametrize("part", OUTAGES)
 def test_all_recovers_when_broker_or_database_were_killed(lab: LocalLab, part: str) -> None:
-    server = lab.active()
+    server, processes = lab.active(), lab.own_processes()
     lab.kill(OUTAGES[part])
     assert refused_in_time(lab.show(server))
     lab.start()
     lab.await_ready()
     assert lab.act(server, "pause").status == 202
     lab.await_status(server, "PAUSED")
+    assert lab.own_processes() == processes
 
 
 def test_all_recovers_when_the_broker_has_lost_its_queues(lab: LocalLab) -> None:
-    server = lab.active()
+    server, processes = lab.active(), lab.own_processes()
     lab.kill("rabbitmq")
     shutil.rmtree(lab.cloud.broker.directory / "data")
     lab.start()
     lab.await_ready()
     assert lab.act(server, "pause").status == 202
     lab.await_status(server, "PAUSED")
+    assert lab.own_processes() == processes
 
 
 def test_a_repeat_after_the_apis_death_is_done_once(lab: LocalLab) -> None:

@@ -32,6 +32,10 @@ INSTANCES = """
 SELECT id, vm_state, host, disk_host, disk_generation, deleted, busy FROM instances ORDER BY id
 """
 OVERDUE = "SELECT id FROM steps WHERE status IN ('accepted', 'running') AND deadline < ?"
+AWAITED = """
+SELECT 1 FROM steps s JOIN actions a ON a.id = s.action_id
+WHERE s.status IN ('accepted', 'running') AND s.deadline >= ? AND a.created_at <= ? LIMIT 1
+"""
 FORGOTTEN = """
 SELECT m.instance_id, d.host FROM drain_machines m JOIN drains d ON d.id = m.drain_id
 JOIN instances i ON i.id = m.instance_id AND i.deleted = 0 AND i.vm_state = 'stopped'
@@ -73,6 +77,11 @@ def restlessness(raw: Any) -> str | None:
 def overdue(raw: Any, before: str) -> list[str]:
     """Live steps whose deadline was before a moment."""
     return [f"the step {row[0][:4]} is overdue" for row in raw.execute(OVERDUE, (before,))]
+
+
+def is_awaited(raw: Any, now: str, accepted: str) -> bool:
+    """Whether a live step has time left, of an action that was accepted before a moment."""
+    return raw.execute(AWAITED, (now, accepted)).fetchone() is not None
 
 
 def disagreements(raw: Any, world: World) -> list[str]:

@@ -26,7 +26,6 @@ from tests.simulation.witness import Witness
 
 CONDUCTORS = ("c1", "c2")
 REST_SECONDS = 60.0
-ACTION_SECONDS = 40.0
 LATE_SECONDS = 5.5
 DEAD_SECONDS = 10.0
 PATIENCE = 6.0
@@ -159,7 +158,7 @@ class Schedule:
         rough = self.plan.weather.late or self.plan.weather.double
         soonest = healed + (LATE_SECONDS if rough else SLICE)
         restless: list[str] = ["it was not looked at"]
-        while restless and self.scheduler.now < healed + REST_SECONDS + ACTION_SECONDS:
+        while restless and self._may_wait(healed):
             self.scheduler.run(max(self.scheduler.now + SLICE, soonest), self._is_broken)
             if self.scheduler.now > healed + PATIENCE:
                 late = self.cloud.moment(-PATIENCE)
@@ -174,6 +173,14 @@ class Schedule:
         self.wrongs += checks.unfinished(self.ground.sessions.raw, self.users.accepted)
         self.wrongs += checks.forgotten(self.ground.sessions.raw)
         self._judge()
+
+    def _may_wait(self, healed: float) -> bool:
+        """Whether the cloud has time left: its own, or that of what was accepted before it was
+        healed."""
+        if self.scheduler.now < healed + REST_SECONDS:
+            return True
+        now, then = self.cloud.moment(), self.cloud.moment(healed - self.scheduler.now)
+        return checks.is_awaited(self.ground.sessions.raw, now, then)
 
     def restlessness(self) -> list[str]:
         """Why this is not the end; empty when all is at rest and in agreement."""

@@ -41,9 +41,7 @@ class Store:
         fate = self._trouble.commit()
         if fate == "repeat":
             self._attempt(fn, keep=False)
-        answer = self._attempt(fn, keep=fate not in ("undone", "crash before"))
-        if fate in ("crash before", "crash after"):
-            self._trouble.crash(self._process)
+        answer = self._attempt(fn, keep=fate != "undone")
         if fate in ("undone", "unknown"):
             raise DatabaseUnavailable("The database did not answer in time; try again.")
         self._trouble.committed()

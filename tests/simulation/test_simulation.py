@@ -14,7 +14,17 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from tests.simulation.mutations import MUTATIONS, Mutation
-from tests.simulation.worker import Story, broken, noticed, shrunk, traced, traced_plainly
+from tests.simulation.plan import make
+from tests.simulation.worker import (
+    Story,
+    broken,
+    noticed,
+    shrunk,
+    smallest_without,
+    traced,
+    traced_plainly,
+    traced_without,
+)
 
 SEED = os.environ.get("PADDOCK_SEED")
 SCHEDULES = int(os.environ.get("PADDOCK_SCHEDULES", "10000"))
@@ -26,6 +36,8 @@ LAST = FIRST + SCHEDULES
 PARTS = [range(first, min(first + PART, LAST)) for first in range(FIRST, LAST, PART)]
 SPAWN = multiprocessing.get_context("spawn")  # what a worker patches stays in it
 SAMPLE = (1, 2, 3, 4, 5)
+BROKEN = [one for one in MUTATIONS if one.name in ("late starts", "no bars", "judged in masses")]
+"""Rules without which seeds fail, to see what becomes of such seeds."""
 
 
 def tell(story: Story) -> str:
@@ -59,6 +71,23 @@ else:
         once, again = (list(pool.map(traced, SAMPLE)) for _ in range(2))
         assert all(story.trace for story in once)
         assert once == again
+
+    @pytest.mark.parametrize("mutation", BROKEN, ids=lambda mutation: mutation.name)
+    def test_a_seed_that_fails_replays_exactly(
+        pool: ProcessPoolExecutor, mutation: Mutation
+    ) -> None:
+        name, seed = mutation.name, mutation.seed
+        once, again = (pool.submit(traced_without, name, seed).result() for _ in range(2))
+        assert once.wrong and once.trace
+        assert once == again
+
+    @pytest.mark.parametrize("mutation", BROKEN, ids=lambda mutation: mutation.name)
+    def test_a_plan_that_fails_becomes_smaller_and_fails_still(
+        pool: ProcessPoolExecutor, mutation: Mutation
+    ) -> None:
+        plan, story = pool.submit(smallest_without, mutation.name, mutation.seed).result()
+        assert story.wrong
+        assert len(plan.items) < len(make(mutation.seed).items)
 
     def test_statements_made_lightly_do_what_sqlalchemy_s_do(pool: ProcessPoolExecutor) -> None:
         with ProcessPoolExecutor(1, SPAWN) as another:

@@ -140,10 +140,6 @@ class Trouble:
         if self._random.random() < self.rates.check:
             self.on_commit()
 
-    def crash(self, process: Process) -> None:
-        """The process dies where it is."""
-        self._scheduler.kill(process)
-
     def is_database_cut(self, process: Process) -> bool:
         """Whether a conductor cannot reach the database."""
         return process.place in self.no_database

@@ -7,7 +7,7 @@ import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paddock import runtime
 
@@ -102,15 +102,41 @@ def shrunk(seed: int) -> Story:
     """Run one seed; when it breaks something, keep what happens in the smallest plan that does."""
     story = traced(seed)
     if story.wrong:
-        plan = shrink(make(seed), lambda smaller: bool(play(lasting(), smaller).wrong))
-        story = play(lasting(), plan, trace=True)
+        plan, story = smallest(seed)
         story.trace.append(repr(plan))
     return story
 
 
+def smallest(seed: int) -> tuple[Plan, Story]:
+    """The smallest plan found that breaks something as the seed's does, and what happens in it."""
+    plan = shrink(make(seed), lambda smaller: bool(play(lasting(), smaller).wrong))
+    return plan, play(lasting(), plan, trace=True)
+
+
+@contextmanager
+def without(name: str, seed: int) -> Iterator[None]:
+    """The product without a rule; what schedules of the seed begin with was made by the whole."""
+    plan = make(seed)
+    for hosts in {2, plan.hosts}:  # smaller plans have two
+        scene_of(lasting(), replace(plan, hosts=hosts))
+    mutation = next(one for one in MUTATIONS if one.name == name)
+    with mutation.applied():
+        yield
+
+
 def noticed(name: str, seed: int) -> str:
     """What a schedule says of the product without a rule; empty when it does not notice."""
-    mutation = next(one for one in MUTATIONS if one.name == name)
-    scene_of(lasting(), make(seed))
-    with mutation.applied():
+    with without(name, seed):
         return play(lasting(), make(seed)).wrong
+
+
+def traced_without(name: str, seed: int) -> Story:
+    """The same with what happens."""
+    with without(name, seed):
+        return traced(seed)
+
+
+def smallest_without(name: str, seed: int) -> tuple[Plan, Story]:
+    """See :func:`smallest`, of the product without a rule."""
+    with without(name, seed):
+        return smallest(seed)

@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from conductor.db.models import Action, Host, Instance, User
+from paddock.actions import ACTIONS
 from paddock.context import RequestContext
 from paddock.errors import (
     BadRequest,
+    Forbidden,
     HostPaused,
     HostUnavailable,
     InstanceBusy,
@@ -114,6 +116,29 @@ def test_a_lock_refuses_its_owner_with_the_reason_and_lets_administrators_pass(l
     lab.run()
     lab.ledger.do(vm, "unlock")
     lab.ledger.do(vm, "unpause")
+
+
+@pytest.mark.parametrize("verb", [verb for verb in ACTIONS if verb != "create"])
+def test_a_locked_machine_refuses_its_owner_whatever_is_asked(lab: Lab, verb: str) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "lock", ctxt=lab.ledger.admin, locked_reason="seized")
+    before = lab.ledger.show(vm)
+    answer = refusal(lab.ledger.ask(vm, verb))
+    only_administrators = verb in ("migrate", "os-resetState")
+    assert isinstance(answer, Forbidden if only_administrators else InstanceLocked)
+    lab.run()
+    assert lab.ledger.show(vm) == before
+
+
+@pytest.mark.parametrize("change", ["metadata", "set_metadata", "unset_metadata"])
+def test_a_lock_keeps_the_metadata_and_not_the_name(lab: Lab, change: str) -> None:
+    vm = lab.active()
+    lab.ledger.do(vm, "lock")
+    value = "a" if change == "unset_metadata" else {"a": "b"}
+    with pytest.raises(InstanceLocked):
+        lab.ledger.api.update_instance(lab.ledger.member, vm, {change: value})
+    lab.ledger.api.update_instance(lab.ledger.member, vm, {"name": "other"})
+    assert lab.ledger.show(vm).name == "other"
 
 
 def test_only_an_administrator_lifts_an_administrators_lock(lab: Lab) -> None:

@@ -155,12 +155,15 @@ def test_repair_counts_anew_and_lets_the_hosts_that_differ_reconcile(site: Site)
     lab.world.machines["h3"].disks[vm] = {7: 0}
     checkup = site.checkup()
     assert len(checkup.look()) == 3
+    before = lab.ledger.show(vm)
     assert checkup.repair() == [
         "2 hosts and projects were counted anew.",
         "Host h3 was ordered to reconcile.",
     ]
     assert lab.ledger.violations() == []
     assert [name for name in lab.agents if lab.host(name).reconcile] == ["h3"]
+    assert lab.ledger.show(vm) == before
+    assert lab.world.machines["h3"].disks[vm] == {7: 0}
 
 
 def test_without_waiting_only_the_ledger_is_asked(site: Site) -> None:

@@ -104,6 +104,22 @@ def test_an_outage_of_the_conductor_ends_in_reconciling(lab: AgentLab) -> None:
     lab.running()
 
 
+def test_guests_run_on_while_no_conductor_is_reached(lab: AgentLab) -> None:
+    lab.started()
+    guests = [lab.running(), lab.running()]
+    lab.done(StepKind.PAUSE, guests[1])
+    before = {found.instance_id: found for found in lab.driver.found()}
+    lab.conductor.reachable = False
+    time.sleep(lab.conf.compute.lease + 0.2)  # the lease must really lapse
+    assert {found.instance_id: found for found in lab.driver.found()} == before
+    reconciled = len(lab.conductor.reconciles)
+    lab.conductor.reachable = True
+    eventually(lambda: len(lab.conductor.reconciles) > reconciled, "reconciling")
+    assert {found.instance_id: found for found in lab.driver.found()} == before
+    assert lab.driver.console(guests[0].id, 1).startswith("PADDOCK-GUEST mark=first boots=1 ")
+    assert set(before) == {guest.id for guest in guests}
+
+
 def test_a_hint_that_only_names_the_step_works_too(tmp_path: Path) -> None:
     lab = AgentLab(tmp_path, heartbeat_interval=2.0, lease=30.0)
     try:

@@ -301,6 +301,18 @@ def test_services_are_listed_and_the_ledger_is_checked(site: Site) -> None:
     assert out.count("counts 0, 7, 0 but has 0, 0, 0") == 2
 
 
+def test_a_check_repairs_only_when_it_is_told_to(site: Site) -> None:
+    site.do("bootstrap", "--users-file", site.users_file())
+    database = Database(site.url)
+    database.transaction(lambda session: session.execute(sa.update(Project).values(used_cores=7)))
+    database.dispose()
+    assert [site.run("check")[0] for _ in range(2)] == [1, 1]
+    assert {row.used_cores for row in site.rows(sa.select(Project))} == {7}
+    site.run("check", "--repair")
+    assert {row.used_cores for row in site.rows(sa.select(Project))} == {0}
+    assert "All invariants hold" in site.do("check")
+
+
 def test_samples_name_every_option_and_rule(site: Site) -> None:
     assert "#transport_url = " in site.do("config", "sample")
     assert '#"os_compute_api:servers:create": ' in site.do("policy", "sample")

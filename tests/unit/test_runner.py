@@ -51,6 +51,21 @@ def test_a_lost_hint_heals_by_the_next_heartbeat(lab: AgentLab) -> None:
     assert ended(row).status == "succeeded"
 
 
+def test_a_lost_hint_delays_a_step_by_one_heartbeat(tmp_path: Path) -> None:
+    lab = AgentLab(tmp_path, heartbeat_interval=2.0, lease=30.0)
+    try:
+        lab.started()
+        guest = lab.running()
+        for kind in (StepKind.PAUSE, StepKind.UNPAUSE):
+            row = lab.conductor.accept(kind, guest)
+            before = len(lab.conductor.beats)
+            eventually(lambda: row.starts, "the start")  # noqa: B023
+            assert len(lab.conductor.beats) <= before + 1
+            assert ended(row).status == "succeeded"
+    finally:
+        lab.close()
+
+
 def test_a_create_that_failed_leaves_nothing_on_its_host(lab: AgentLab, tmp_path: Path) -> None:
     guest = lab.guest()
     lab.driver.control.set("launch", Behaviour(fail="There is no room."))
