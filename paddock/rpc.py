@@ -68,6 +68,7 @@ RABBIT_DEFAULTS: dict[str, Any] = {
     "rabbit_transient_queues_ttl": 600,
     "kombu_failover_strategy": "shuffle",
     "kombu_missing_consumer_retry_timeout": 5,
+    "heartbeat_timeout_threshold": 15,  # so long may pass before who only listens notices a cut
 }
 
 
