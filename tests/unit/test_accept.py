@@ -124,7 +124,7 @@ def test_a_locked_machine_refuses_its_owner_whatever_is_asked(lab: Lab, verb: st
     lab.ledger.do(vm, "lock", ctxt=lab.ledger.admin, locked_reason="seized")
     before = lab.ledger.show(vm)
     answer = refusal(lab.ledger.ask(vm, verb))
-    only_administrators = verb in ("migrate", "os-resetState")
+    only_administrators = verb in ("migrate", "os-migrateLive", "os-resetState")
     assert isinstance(answer, Forbidden if only_administrators else InstanceLocked)
     lab.run()
     assert lab.ledger.show(vm) == before

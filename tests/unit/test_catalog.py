@@ -288,7 +288,7 @@ def test_a_host_shows_its_resources_claims_and_guests(office: Office) -> None:
     host = office.get("hosts", "h3")
     assert (host.state, host.zone, host.binary, host.age) == ("up", "az2", "paddock-compute", 4)
     assert (host.total.memory_mb, host.claimed.memory_mb, host.running) == (8192, 512, 1)
-    assert host.capabilities == ["move", "pause", "suspend"]
+    assert host.capabilities == ["live_migration", "move", "pause", "suspend"]
     assert office.get("hosts", host.id) == host
     assert [one.host for one in office.list("hosts", filters={"zone": "az1"})] == ["h1", "h2"]
 
