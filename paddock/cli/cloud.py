@@ -14,6 +14,10 @@ from paddock.cli.failure import CloudAway, CommandFailed
 TIMEOUT_SECONDS = 30.0
 RETRIES = 2
 BUSY = 503
+AWAY = 502
+"""The least status that tells of no answer: a proxy's while the API restarts, or the API's own."""
+ONCE = {"connect_retries": 0, "status_code_retries": 0}
+"""How a request is sent that must not be repeated."""
 NO_CREDENTIALS = (
     "There are no credentials: name a cloud of clouds.yaml with --os-cloud or OS_CLOUD, or set "
     "OS_AUTH_URL, OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME, OS_USER_DOMAIN_NAME and "
@@ -62,12 +66,15 @@ class Cloud:
     def post(self, path: str, body: Document, *, keyed: bool = False) -> Document:
         """The answer to a request.
 
-        :param keyed: under an idempotency key, so that it is sent again where no answer came
+        :param keyed: under an idempotency key, so that it is sent again where no answer came;
+            without one it is sent once, as what it asks for may have been done
         :raises CloudAway: there is no answer
-        :raises CommandFailed: the cloud refuses it
+        :raises CommandFailed: the cloud refuses it, or is no compute API
         """
-        headers = {"Idempotency-Key": str(uuid.uuid4())} if keyed else {}
-        return self._ask("POST", path, json=body, headers=headers)
+        if keyed:
+            headers = {"Idempotency-Key": str(uuid.uuid4())}
+            return self._ask("POST", path, json=body, headers=headers)
+        return self._ask("POST", path, json=body, **ONCE)
 
     def _ask(self, method: str, path: str, **more: Any) -> Document:
         try:
@@ -76,8 +83,7 @@ class Cloud:
             raise _failure(error) from error
         if answer.status_code >= 400:
             raise _refusal(answer.status_code, _told(answer))
-        document: Document = answer.json()
-        return document
+        return _document(answer)
 
 
 def _why_unknown(name: str | None, error: Exception) -> str:
@@ -87,6 +93,18 @@ def _why_unknown(name: str | None, error: Exception) -> str:
         return f"The credentials cannot be read: {error}."
     said = _sentence(error)
     return said if name or "auth" not in said.lower() else f"{NO_CREDENTIALS}."
+
+
+def _document(answer: Any) -> Document:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CommandFailed(
+            f"What answers at {answer.url} is not the compute API: see the cloud's endpoints."
+        )
+    return found
 
 
 def _failure(error: exceptions.ClientException) -> CommandFailed:
@@ -107,7 +125,7 @@ def _failure(error: exceptions.ClientException) -> CommandFailed:
 
 
 def _refusal(status: int, said: str) -> CommandFailed:
-    if status >= BUSY:
+    if status >= AWAY:
         return CloudAway(f"The cloud does not answer now: {said or status}")
     return CommandFailed(said or f"The cloud answered {status}.")
 

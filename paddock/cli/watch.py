@@ -46,15 +46,18 @@ class Watch:
 
     :param look: gives the drain
     :param interval: seconds between looks
+    :param sleep: waits for so many seconds
+    :param clock: seconds that only grow
     """
 
     def __init__(
         self, look: Callable[[], Document], interval: float,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._look = look
         self._interval = interval
         self._sleep = sleep
+        self._clock = clock
 
     def follow(self, display: Display) -> Document:
         """The drain once it has ended.
@@ -63,22 +66,25 @@ class Watch:
         :raises CommandFailed: it cannot be looked at
         """
         display.begin()
-        away = 0.0
+        since: float | None = None
         try:
             while True:
+                pause = self._interval
                 try:
                     drain = self._look()
                 except CloudAway as error:
-                    if away >= PATIENCE_SECONDS:
+                    now = self._clock()
+                    since = now if since is None else since
+                    pause = min(pause, since + PATIENCE_SECONDS - now)
+                    if pause <= 0:
                         raise
                     display.trouble(str(error))
-                    away += self._interval
                 else:
-                    away = 0.0
+                    since = None
                     display.show(drain)
                     if drain["status"] in ENDED:
                         return drain
-                self._sleep(self._interval)
+                self._sleep(pause)
         finally:
             display.end()
 
@@ -169,7 +175,9 @@ class Screen:
 
     def trouble(self, sentence: str) -> None:
         """Below the last picture there is."""
-        self._live.console.print(sentence, style="yellow", highlight=False)
+        self._live.console.print(
+            sentence, style="yellow", markup=False, emoji=False, highlight=False
+        )
 
     def end(self) -> None:
         """Leave the last picture where it is."""
@@ -186,9 +194,9 @@ def picture(drain: Document) -> Group:
     for one in machines[:SHOWN]:
         bar = ProgressBar(100, one["progress"], width=20)
         took = tables.seconds(one["seconds"])
-        state = one["verdict"] or one["status"]
-        target = one["target"] or "-"
-        table.add_row(one["name"], target, bar, state, took, one["reason"] or "")
+        state = Text(one["verdict"] or one["status"])
+        target = Text(one["target"] or "-")
+        table.add_row(Text(one["name"]), target, bar, state, took, Text(one["reason"] or ""))
     more = len(machines) - SHOWN
     return Group(
         Text(tables.summary(drain)),

@@ -13,7 +13,7 @@ from rich.console import Console
 from paddock.cli import tables
 from paddock.cli.drains import is_well
 from paddock.cli.failure import CloudAway
-from paddock.cli.watch import PATIENCE_SECONDS, SHOWN, JsonLines, Lines, Watch, picture
+from paddock.cli.watch import PATIENCE_SECONDS, SHOWN, JsonLines, Lines, Screen, Watch, picture
 
 Document = dict[str, Any]
 
@@ -77,15 +77,42 @@ def test_a_cloud_that_is_away_for_a_while_is_waited_for_and_named_once() -> None
     assert said[-1] == "Drain d of host h1: completed; 1 moved"
 
 
-def test_a_cloud_that_stays_away_is_given_up() -> None:
-    slept: list[float] = []
+class Clock:
+    """Time that passes only by what is waited for."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def read(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize("interval", [10.0, 7.0, 1000.0])
+@pytest.mark.parametrize("slowness", [0.0, 30.0])
+def test_a_cloud_that_stays_away_is_given_up_in_time(interval: float, slowness: float) -> None:
+    clock = Clock()
+    failures: list[float] = []
 
     def look() -> Document:
+        clock.sleep(slowness)
+        failures.append(clock.now)
         raise CloudAway("It does not answer.")
 
     with pytest.raises(CloudAway):
-        Watch(look, 10.0, slept.append).follow(Lines(lambda _: None))
-    assert sum(slept) == PATIENCE_SECONDS
+        Watch(look, interval, clock.sleep, clock.read).follow(Lines(lambda _: None))
+    assert 0.0 <= failures[-1] - failures[0] - PATIENCE_SECONDS <= slowness
+
+
+def test_a_cloud_that_answered_in_between_is_waited_for_anew() -> None:
+    clock = Clock()
+    away = [CloudAway("It does not answer.")] * 20
+    looks = looking(*away, drain("running", moved()), *away, drain("completed", moved()))
+    end = Watch(looks, 10.0, clock.sleep, clock.read).follow(Lines(lambda _: None))
+    assert end["status"] == "completed"
+    assert clock.now - 1000.0 > PATIENCE_SECONDS
 
 
 def test_programs_get_the_machine_and_the_drain_apart() -> None:
@@ -105,6 +132,20 @@ def test_a_picture_shows_first_what_moves_and_not_more_than_fits() -> None:
     text = drawn.get()
     assert "web" in text
     assert f"and {len(machines) - SHOWN} more" in text
+
+
+@pytest.mark.parametrize("text", ["a[/b]", "web [prod]", "[red]web", ":smile:", "a\\[b]"])
+def test_a_screen_shows_names_reasons_and_trouble_as_they_are(text: str) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=200)
+    one = machine(text, reason=f"no {text}", target=f"on {text}", verdict="failed", status="done")
+    looks = looking(CloudAway(f"At {text}."), drain("failed", one))
+    Watch(looks, 1.0, lambda _: None).follow(Screen(console))
+    drawn = file.getvalue()
+    assert f"At {text}." in drawn
+    (line,) = [line for line in drawn.splitlines() if f"no {text}" in line]
+    assert line.startswith(f"{text} ")
+    assert f" on {text} " in line
 
 
 @pytest.mark.parametrize(
