@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -19,7 +19,14 @@ class Columns(Sequence[Any]):
         return self._count
 
     def __getitem__(self, place: Any) -> Any:
-        return [psycopg.Column(self._cursor, each) for each in range(self._count)][place]
+        chosen = range(self._count)[place]
+        return self._make(chosen) if isinstance(chosen, int) else [*map(self._make, chosen)]
+
+    def __iter__(self) -> Iterator[psycopg.Column]:
+        return map(self._make, range(self._count))
+
+    def _make(self, place: int) -> psycopg.Column:
+        return psycopg.Column(self._cursor, place)
 
 
 class Cursor(psycopg.Cursor[Any]):
