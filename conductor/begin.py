@@ -71,8 +71,8 @@ def _hold(case: Case) -> Action:
     Of an action that begins elsewhere the agent at home hears later, or never.
     """
     key = case.request.action_id
-    last = case.instance.last_action if StepKind.RECEIVE in case.action.steps else key
-    _seize(case, busy=key, last_action=last, task_state=case.action.task_state)
+    heard = {} if StepKind.RECEIVE in case.action.steps else {"last_action": key}
+    _seize(case, busy=key, task_state=case.action.task_state, **heard)
     return _note(case, "accepted")
 
 

@@ -59,8 +59,10 @@ def _check_start(turn: Turn, host: Host, step: Step, instance: Instance) -> None
 def _begin(
     turn: Turn, host: Host, step: Step, action: Action, instance: Instance, epoch: str
 ) -> None:
-    """Instance, then step: the order in which all take their locks."""
+    """Instance, where its row changes, then step: the order in which all take their locks."""
     facts = [_is_as_read(host)]
+    is_news = instance.last_action != action.id and step.kind != StepKind.RECEIVE
+    last = {"last_action": action.id} if is_news else {}  # as an older conductor's accept leaves it
     if step.kind in LAUNCHING:
         moves = instance.host != step.host
         turn.alter(
@@ -69,9 +71,10 @@ def _begin(
             host=step.host,
             generation=instance.generation + moves,
             disk_host=instance.disk_host or step.host,
+            **last,
         )
-    elif step.kind == StepKind.SEND:
-        turn.alter(instance, {"busy": action.id}, last_action=action.id)
+    elif last and step.kind not in CLEANING:
+        turn.alter(instance, {"busy": action.id}, **last)
     elif step.kind not in CLEANING:
         facts.append(There(Instance, {"id": instance.id, "busy": action.id}))
     turn.alter(

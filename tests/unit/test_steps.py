@@ -175,6 +175,20 @@ def test_a_failure_shows_what_became_of_the_guest(lab: Lab) -> None:
     assert (shown.vm_state, shown.power_state) == ("stopped", 6)
 
 
+def test_what_an_older_conductor_accepted_is_the_last_action_once_it_was_begun(lab: Lab) -> None:
+    vm = lab.active("h1")
+    before = lab.ledger.instance(vm).last_action
+    lab.ledger.do(vm, "os-stop")
+    lab.ledger.change(Instance, vm, last_action=before)  # as that one leaves it
+    lab.run()
+    lab.ledger.do(vm, "os-start")
+    lab.ledger.change(Instance, vm, last_action=lab.ledger.instance(vm).last_action)
+    lab.run()
+    lab.world.machines["h1"].domains[vm].seen = Seen.CRASHED
+    lab.agents["h1"].report(vm, lab.ledger.instance(vm).last_action)
+    assert lab.ledger.show(vm).vm_state == "stopped"
+
+
 def test_an_action_runs_from_when_its_first_step_was_begun(lab: Lab) -> None:
     vm = lab.active()
 
