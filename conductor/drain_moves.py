@@ -112,8 +112,11 @@ class Moves:
         instance = self._turn.get(Instance, row.instance_id)
         if instance is None or instance.deleted:
             return Verdict("gone")
-        if instance.busy is not None or live.is_unknown(self._turn, instance):
+        if instance.busy is not None:
             return None
+        if live.is_unknown(self._turn, instance):
+            ends = self._course.is_over and not row.ran
+            return Verdict("left", "it is not known yet whether it has moved") if ends else None
         if self._course.has_arrived(instance):
             return self._settle(row, instance)
         reason = self._course.over or (row.reason if row.tries >= TRIES else None)
@@ -204,6 +207,10 @@ class Moves:
                     free_disk_gb=taken[name].free_disk_gb - other.disk_gb,
                 )
         return list(taken.values())
+
+    def forget_hosts(self) -> None:
+        """What was read of the hosts is no longer so."""
+        self._hosts = None
 
     def _fill(self, target: str, instance: Instance) -> None:
         """A host has less room now; what was read of the others still serves, as claims are

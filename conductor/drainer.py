@@ -15,9 +15,9 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from conductor import drain_plan, drains
+from conductor import drain_plan, drains, leftovers
 from conductor.db.drains import Drain, DrainMachine
-from conductor.db.models import Action, Host, Instance, Step
+from conductor.db.models import Action, Host, Instance, Leftover, Step
 from conductor.drain_moves import Course, Moves, Verdict
 from conductor.drains import GOING_ON
 from conductor.placement import is_on
@@ -124,6 +124,8 @@ class _Round:
             if len(due) > BATCH:
                 return Stage(self._turn.now, due[BATCH - 1][0].ordinal)
             done, free = len(due), self._free(moving)
+        else:  # of which a pause meanwhile leaves nothing
+            free = min(free, self._free(moving))
         left = self._begin(moves, free, BATCH - done)
         if left:
             return Stage(self._turn.now, gone_on, left)
@@ -225,6 +227,7 @@ class _Round:
             self._fail(row, error.message, RETRY * ABSENT**row.tries)
             return
         except PaddockError as error:
+            moves.forget_hosts()
             self._fail(row, error.message)
             return
         if isinstance(done, Verdict):
@@ -268,5 +271,7 @@ class _Round:
         if self._drain.homeward or self._course.is_over:
             return False
         coming = (Step.host == self._drain.host, Step.status.in_(UNDONE))
-        query = sa.select(Step.id).where(*coming, Step.kind.not_in(CLEANING))
-        return self._turn.session.execute(query.limit(1)).first() is not None
+        undone = sa.select(Step.id).where(*coming, Step.kind.not_in(CLEANING)).exists()
+        come = (Leftover.host == self._drain.host, Leftover.kind == leftovers.ARRIVAL)
+        untold = sa.select(Leftover.id).where(*come).exists()
+        return bool(self._turn.session.scalar(sa.select(sa.or_(undone, untold))))

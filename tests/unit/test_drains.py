@@ -312,6 +312,57 @@ def test_a_paused_drain_begins_nothing_and_ends_what_it_began(lab: Lab, ops: Dra
     assert ops.work(drain).counts == {"moved": 3}
 
 
+def test_a_pause_between_two_transactions_of_a_round_is_obeyed(
+    lab: Lab, ops: Drains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        lab.active("h1")
+    drain = ops.create(max_parallel=6)
+    run, begun = lab.ledger.turns.run, []
+
+    def pause_after_the_first(fn: Any) -> Any:
+        answer = run(fn)
+        begun.append(ops.show(drain).counts)
+        if len(begun) == 1:
+            run(lambda turn: drains.steer(turn, str(drain.id), "pause", {}))
+        return answer
+
+    monkeypatch.setattr(lab.ledger.turns, "run", pause_after_the_first)
+    ops.round()
+    monkeypatch.undo()
+    assert begun[0] == {"moving": 4, "planned": 2}
+    assert ops.show(drain).counts == {"moving": 4, "planned": 2}
+
+
+def test_a_drain_waits_for_what_may_have_come_to_its_host_live(lab: Lab, ops: Drains) -> None:
+    vm = lab.active("h2")
+    lab.ledger.do(vm, "os-migrateLive", ctxt=lab.ledger.admin, host="h1")
+    lab.run("h1")
+    lab.agents["h2"].finish(lab.started("h2"), HypervisorError("the link broke"), None)
+    assert lab.left() == {("h1", "arrival")}
+    drain = ops.create()
+    ops.round()
+    assert ops.show(drain).status == "running"
+    lab.pass_time(6)
+    lab.run()
+    assert ops.work(drain).status == "completed"
+
+
+def test_a_cancelled_drain_does_not_wait_for_a_host_that_does_not_tell(
+    lab: Lab, ops: Drains
+) -> None:
+    vm = lab.active("h1")
+    lab.ledger.do(vm, "os-migrateLive", ctxt=lab.ledger.admin, host="h2")
+    lab.run("h2")
+    lab.agents["h1"].finish(lab.started("h1"), HypervisorError("the link broke"), None)
+    lab.kill("h2")
+    drain = ops.create()
+    ops.round()
+    ops.steer(drain, "cancel")
+    done = ops.work(drain, "h1")
+    assert (done.status, done.counts) == ("cancelled", {"left": 1})
+
+
 @pytest.mark.parametrize("reopen", [True, False])
 def test_a_cancelled_drain_leaves_the_rest_as_it_was(lab: Lab, ops: Drains, reopen: bool) -> None:
     vms = [lab.active("h1") for _ in range(3)]
