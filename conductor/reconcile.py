@@ -124,7 +124,7 @@ def _judge_dead(
         return None
     if instance is None:
         return _say(thing, "unknown", 0, "nobody knows it")
-    below = max(instance.generation, *_generations(thing)) + 1
+    below = max([instance.generation, *_generations(thing)]) + 1
     return _say(thing, "remove", below, "it was deleted")
 
 
@@ -138,7 +138,7 @@ def _judge_idle(
     if not _is_home(instance, host):
         if thing.seen in ALIVE and not _was_handed_over(turn, host, instance, thing):
             _bar(turn, host, instance)
-        below = max(instance.generation, *_generations(thing)) + 1
+        below = max([instance.generation, *_generations(thing)]) + 1
         return _say(thing, "remove", below, "it is elsewhere")
     if min(_generations(thing), default=instance.disk_generation) < instance.disk_generation:
         leftovers.order_reconcile(turn, host.name)  # what stays is judged when the old one is gone

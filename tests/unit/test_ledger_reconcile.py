@@ -229,6 +229,12 @@ def test_a_machine_that_runs_though_it_is_off_is_barred_and_becomes_active(
     assert lab.claims(vm) == {("h1", "compute"), ("h1", "disk")}
 
 
+def test_a_guest_without_marks_or_disk_where_its_machine_is_not_is_removed(lab: Lab) -> None:
+    vm = lab.active("h1")
+    verdict = verdicts(lab, "h2", thing(vm, None))[vm]
+    assert (verdict.verdict, verdict.below) == ("remove", 2)
+
+
 def test_an_agent_that_knows_no_action_is_believed_of_a_machine_that_has_rested(lab: Lab) -> None:
     vm, agent = lab.active("h1"), lab.agents["h1"]
     lab.ledger.do(vm, "pause")
