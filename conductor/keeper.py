@@ -34,7 +34,8 @@ KEEPER: dict[tuple[How, Here, Here], Keeper] = {
 launched may have written to: so the target's is never the worse one. *live*: the disk there is
 worth nothing until the guest was handed over with it, and then the target has the guest and the
 source has not, or has it standing still. ``running`` is said by a source that has ended the
-sending: then nothing can have been handed over. ``ask``: the target must tell first.
+sending: then nothing was handed over, unless libvirt's last answer got lost (docs/hypervisor.md).
+``ask``: the target must tell first.
 """
 
 

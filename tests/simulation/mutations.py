@@ -89,7 +89,7 @@ MUTATIONS = (
     Mutation("late outcomes unseen", "a finish that comes too late is applied as an observation",
              p.one(conductor.observations, "observe_late", lambda *_: False), 57),
     Mutation("old looks count", "an observation changes nothing after a later action",
-             p.one(conductor.observations, "_is_last", lambda _: sa.true()), 257),
+             p.one(conductor.observations, "_is_last", lambda _: sa.true()), 103),
     # --- heartbeat
     Mutation("heartbeats of an old process", "heartbeat: older epochs are refused",
              p.old_beats, 302),
