@@ -125,14 +125,17 @@ class Sender:
         if self._manner.late == FORCE:
             self._domain.force_over()
         else:
-            raise GuestHung(f"The guest was not handed over within {self._manner.patience:g} s.")
+            raise HypervisorError(
+                f"The guest was not handed over within {self._manner.patience:g} s."
+            )
 
     def _break_off(self, task: Task[None]) -> bool:
         """End the sending for good; whether the guest was handed over meanwhile.
 
         :raises GuestHung: it does not end
         """
-        self._domain.abort_job()
+        with contextlib.suppress(HypervisorError):  # whether it has ended, the task tells
+            self._domain.abort_job()
         if not task.done(self._domain.seconds):
             raise GuestHung(f"The guest {self._guest.id} is still on its way.")
         with contextlib.suppress(HypervisorError):
