@@ -58,7 +58,6 @@ class Performer:
         if error and order.guest.image is not None and seen is Seen.GONE:
             # A create that failed is on no host any more: nobody would ask for its clean-up.
             self._sweep(order.guest.id)
-            self._memory.forget(order.guest.id)
         return Outcome(step=ref, error=error.to_wire() if error else None, seen=seen)
 
     def _attempt(self, task: Task, order: WorkOrder) -> PaddockError | None:
@@ -112,9 +111,11 @@ class Performer:
         )
 
     def _sweep(self, instance_id: str) -> None:
-        """Remove what a worker may have made while its instance was being deleted."""
+        """Remove what a worker may have made while its instance was being deleted, and the note
+        of its action, which may be younger than the deletion."""
         what = "What is left could not be removed"
         _attempt(what, instance_id, partial(self._driver.destroy, instance_id, None))
+        self._memory.forget(instance_id)
 
     def _look(self, instance_id: str) -> Seen | None:
         what = "It cannot be looked at"

@@ -6,11 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from compute_agent.drivers.fake import FakeDriver
 from compute_agent.drivers.fake_control import Behaviour
+from compute_agent.memory import LastActions
 from paddock.actions import Seen, StepKind
 from paddock.errors import from_wire
 from paddock.records import DiskSource, StepRef
@@ -260,6 +263,25 @@ def test_what_a_worker_leaves_during_a_delete_is_swept_up(lab: AgentLab) -> None
     lab.driver.control.clear()
     ended(reboot)
     assert lab.driver.found() == []
+
+
+def test_what_a_worker_notes_when_its_instance_is_gone_is_forgotten(
+    lab: AgentLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest, gone, remember = lab.running(), threading.Event(), LastActions.remember
+
+    def remember_late(*told: Any) -> None:
+        gone.wait(10)
+        remember(*told)
+
+    monkeypatch.setattr(LastActions, "remember", remember_late)
+    suspend = lab.run(StepKind.SUSPEND, replace(guest, image=None))
+    eventually(lambda: suspend.starts, "the start")
+    lab.conductor.supersede(suspend)
+    lab.done(StepKind.DESTROY, guest)
+    gone.set()
+    ended(suspend)
+    assert not list(Path(lab.conf.state_path).rglob("actions/*.json"))
 
 
 def test_a_lapsed_lease_bars_the_launch_under_way(lab: AgentLab) -> None:
