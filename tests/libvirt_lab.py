@@ -12,6 +12,7 @@ from compute_agent.drivers.base import Driver
 from compute_agent.drivers.libvirt.connection import Connection
 from compute_agent.drivers.libvirt.driver import LibvirtDriver
 from devstack.guest.build import GuestImages
+from paddock.errors import HypervisorError
 from paddock.records import DirectBoot, GuestSpec, ImageSpec
 from tests import factories
 from tests.driver_contract import CLOUD, Lab
@@ -104,9 +105,15 @@ class LibvirtLab(Lab):
                     domain.shutdown()
             return not any(domain.isActive() for domain in domains)
 
+        def has_ended() -> bool:
+            try:
+                return connection.call(press)
+            except HypervisorError:  # between the look and the press
+                return False
+
         end = time.monotonic() + PATIENCE
         # A guest that has only just printed its first line may not hear the first press.
-        while not connection.call(press) and time.monotonic() < end:
+        while not has_ended() and time.monotonic() < end:
             time.sleep(PRESS_AGAIN)
         connection.close()
 
