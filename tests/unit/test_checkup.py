@@ -29,9 +29,10 @@ class Site:
         self.broken: set[str] = set()
         self.asked = 0
 
-    def checkup(self, wait: float = 0.2) -> Checkup:
-        ledger = self.lab.ledger
-        return Checkup(ledger.database, ledger.turns, wait, self.answer)
+    def checkup(self, wait: float | None = None) -> Checkup:
+        """One that waits long only for hosts that answer."""
+        ledger, usual = self.lab.ledger, 0.2 if self.silent else 10.0
+        return Checkup(ledger.database, ledger.turns, usual if wait is None else wait, self.answer)
 
     def answer(self, _seconds: float) -> None:
         for name, agent in self.lab.agents.items():
