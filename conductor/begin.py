@@ -189,7 +189,7 @@ def _change_lock(
 def _delete(case: Case) -> Ticket:
     action = _hold(case)
     going_on, ended = supersede(case.turn, case.instance, case.request.verb, cleanup=True)
-    if going_on is not None and going_on.verb in (migration.VERB, live.VERB):
+    if going_on is not None and going_on.verb in live.MOVES:
         migration.give_way(case.turn, ended)
     return _ticket(case, deletion.destroy(case.turn, case.instance, action, ended))
 

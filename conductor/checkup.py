@@ -87,7 +87,7 @@ def overdue(turn: Turn) -> list[str]:
     late = Step.deadline < turn.now - PATIENCE
     query = sa.select(Step.id, Step.action_id).where(Step.status.in_(LIVE), late)
     rows = turn.session.execute(query.order_by(Step.id)).tuples()
-    return [f"step {step} of action {action} is past its deadline: no conductor's reaper works"
+    return [f"step {step} of action {action} is past its deadline for more than a minute"
             for step, action in rows]  # fmt: skip
 
 

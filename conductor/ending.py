@@ -120,7 +120,7 @@ def _let_go(turn: Turn, step: Step, action: Action, instance: Instance) -> None:
     A move whose end nobody knew may be completed by a later action, which has no step that
     discards the old copy.
     """
-    if action.verb in (migration.VERB, live.VERB):
+    if action.verb in live.MOVES:
         if step.kind in (StepKind.FETCH, StepKind.ARRIVE):
             claims.release(turn, instance.id, str(instance.disk_host), claims.COMPUTE)
         return

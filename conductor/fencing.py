@@ -17,7 +17,7 @@ def settleable(turn: Turn) -> list[str]:
     """Ids of ``guest`` and ``arrival`` leftovers on fenced or removed hosts."""
     standing = sa.select(Host.name).where(Host.forced_down.is_(False))
     query = sa.select(Leftover.id).where(
-        Leftover.kind.in_((leftovers.GUEST, leftovers.ARRIVAL)), Leftover.host.not_in(standing)
+        Leftover.kind.in_(leftovers.UNDECIDED), Leftover.host.not_in(standing)
     )
     return list(turn.session.scalars(query.order_by(Leftover.id)))
 

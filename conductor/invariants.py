@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from conductor import live, migration
+from conductor import leftovers, live
 from conductor.db.drains import Drain, DrainMachine
 from conductor.db.models import Action, Claim, Host, Instance, Leftover, Pause, Port, Project, Step
 from conductor.drains import GOING_ON, HOLDER
@@ -143,8 +143,8 @@ def _claims_without_owner() -> Rule:
 def _claims_twice() -> Rule:
     """A machine that moves has room where it comes from until it has arrived, or is known not to
     have."""
-    moving = (Action.verb.in_((migration.VERB, live.VERB)), Action.status.in_(LIVE))
-    unknown = sa.select(Leftover.instance_id).where(Leftover.kind == "arrival")
+    moving = (Action.verb.in_(live.MOVES), Action.status.in_(LIVE))
+    unknown = sa.select(Leftover.instance_id).where(Leftover.kind == leftovers.ARRIVAL)
     query = (
         sa.select(Claim.instance_id)
         .where(Claim.kind == "compute")

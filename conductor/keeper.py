@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from paddock.records import Found
+
 How = Literal["launch", "live"]
 Here = Literal["running", "guest", "disk", "nothing", "gone", "untold"]
 Keeper = Literal["source", "target", "nobody", "ask"]
@@ -37,6 +39,15 @@ source has not, or has it standing still. ``running`` is said by a source that h
 sending: then nothing was handed over, unless libvirt's last answer got lost (docs/hypervisor.md).
 ``ask``: the target must tell first.
 """
+
+
+def at_target(generation: int, thing: Found | None) -> Here:
+    """What the host has of what was on its way there, by the generation that it was to have."""
+    if thing is None:
+        return "nothing"
+    if thing.generation == generation:
+        return "guest"
+    return "disk" if generation in thing.disks else "nothing"
 
 
 def keeper(how: How, source: Here, target: Here) -> Keeper:

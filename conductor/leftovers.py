@@ -12,6 +12,8 @@ DISK = "disk"
 INSTANCE = "instance"
 ARRIVAL = "arrival"
 """A guest may have come there live: nothing is done with its machine until that host has told."""
+UNDECIDED = (GUEST, ARRIVAL)
+"""Of these only the host itself, or a fence, says what they came to."""
 
 
 def leave(turn: Turn, host: str, kind: str, instance_id: str, generation: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from conductor import claims, leftovers, migration
 from conductor.db.models import Action, Host, Instance, Leftover, Step
-from conductor.keeper import LIVE, UNTOLD, Here, keeper
+from conductor.keeper import LIVE, UNTOLD, Here, at_target, keeper
 from conductor.plan import Plan
 from conductor.turn import Turn
 from paddock.actions import Seen, StepKind, VmState
@@ -19,6 +19,8 @@ from paddock.errors import BadRequest, Unsupported
 from paddock.records import Found
 
 VERB = "os-migrateLive"
+MOVES = (migration.VERB, VERB)
+"""The verbs of machines that have room in two places on their way."""
 
 
 def plan(turn: Turn, instance: Instance, action: Action) -> Plan:
@@ -88,7 +90,7 @@ def settle(
     """
     leftovers.settle(turn, row)
     source = turn.get(Host, str(instance.disk_host))
-    kept_by = keeper(LIVE, "disk" if source else "gone", _at_target(row, thing))
+    kept_by = keeper(LIVE, "disk" if source else "gone", at_target(row.generation, thing))
     if kept_by == "target":
         return _come(turn, instance, host, row.generation)
     _stay(turn, instance, host.name, True)
@@ -136,11 +138,3 @@ def _stay(turn: Turn, instance: Instance, target: str, was_there: bool) -> None:
     claims.release(turn, instance.id, target)
     if was_there:
         leftovers.leave(turn, target, leftovers.DISK, instance.id, instance.generation + 2)
-
-
-def _at_target(row: Leftover, thing: Found | None) -> Here:
-    if thing is None:
-        return "nothing"
-    if thing.generation == row.generation:
-        return "guest"
-    return "disk" if row.generation in thing.disks else "nothing"

@@ -206,7 +206,7 @@ def _forget_hosts(turn: Turn) -> None:
     hosts = sa.select(Host.name)
     turn.drop(
         Leftover,
-        Leftover.kind.not_in((leftovers.GUEST, leftovers.ARRIVAL)),
+        Leftover.kind.not_in(leftovers.UNDECIDED),
         Leftover.host.not_in(hosts),
     )
     fenced = hosts.where(Host.forced_down.is_(True))

@@ -14,14 +14,13 @@ import sqlalchemy as sa
 from conductor import addresses, boots, claims, leftovers, live, observations
 from conductor.agents import has_had, speaking
 from conductor.db.models import Host, Instance, Leftover, Step
-from conductor.keeper import LAUNCH, Here, keeper
+from conductor.keeper import LAUNCH, at_target, keeper
 from conductor.placement import is_on
 from conductor.plan import LIVE
 from conductor.turn import Turn
 from paddock.actions import ALIVE, OBSERVATIONS, PowerState, Seen, VmState
 from paddock.records import Found, Observation, Verdict
 
-UNDECIDED = (leftovers.GUEST, leftovers.ARRIVAL)
 """Leftovers that are settled only by who keeps the machine."""
 
 
@@ -255,7 +254,7 @@ def _woken(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> d
 
 def _moved(turn: Turn, instance: Instance, host: Host, thing: Found | None) -> dict[str, Any]:
     source = turn.get(Host, str(instance.disk_host))
-    kept_by = keeper(LAUNCH, "disk" if source else "gone", _at_target(instance, thing))
+    kept_by = keeper(LAUNCH, "disk" if source else "gone", at_target(instance.generation, thing))
     if kept_by == "target":
         if source:
             leftovers.leave(turn, source.name, leftovers.DISK, instance.id, instance.generation)
@@ -279,14 +278,6 @@ def off_at_home(instance: Instance) -> dict[str, Any]:
         return {"host": instance.disk_host}
     off = {"vm_state": VmState.POWERED_OFF.value, "power_state": PowerState.POWER_OFF.value}
     return {"host": instance.disk_host} | off
-
-
-def _at_target(instance: Instance, thing: Found | None) -> Here:
-    if thing is None:
-        return "nothing"
-    if thing.generation == instance.generation:
-        return "guest"
-    return "disk" if instance.generation in thing.disks else "nothing"
 
 
 # --- afterwards
@@ -336,7 +327,7 @@ def _settle(turn: Turn, host: Host, instance_id: str, below: int | None = None) 
         idle = (Instance.id == instance.id, Instance.busy.is_(None))
         turn.must(Instance, *idle, Instance.host == instance.host, updated_at=turn.now)
     for row in left:
-        if row.kind not in UNDECIDED and (below is None or row.generation <= below):
+        if row.kind not in leftovers.UNDECIDED and (below is None or row.generation <= below):
             leftovers.settle(turn, row)
     if held:
         claims.release(turn, instance_id, host.name)

@@ -33,7 +33,7 @@ class Cursor(psycopg.Cursor[Any]):
     """Describes its columns as psycopg does, but later.
 
     SQLAlchemy asks after each statement whether there are any, and knows those of a statement that
-    it ran before. Making some hundred of them took a seventh of a transaction's processor time.
+    it ran before: for a row of three tables that was a third of a SELECT's processor time.
     """
 
     @property
